@@ -1,0 +1,140 @@
+"""Label spaces and the one panoptic encoding used everywhere inside the package.
+
+panoptic id = class id * 256 + instance id. Stuff has instance 0, things have 1..255. A *thing* class with
+instance 0 marks a crowd (a group whose members were not told apart): it is ignored in training and forgiven in
+evaluation. Void is class 255, panoptic id 65535. Files with other encodings are converted where they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ConfigError
+
+LABEL_DIVISOR = 256
+VOID_CLASS_ID = 255
+VOID_PANOPTIC_ID = 65535
+MAX_INSTANCE_ID = 255
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """One semantic class; `color` is RGB in 0..255."""
+
+    name: str
+    is_thing: bool
+    color: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """Ordered semantic classes; a class id is the index into `classes`."""
+
+    name: str
+    classes: tuple[ClassInfo, ...]
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.classes) < VOID_CLASS_ID:
+            raise ConfigError(
+                f"label space '{self.name}' has {len(self.classes)} classes; 1 to {VOID_CLASS_ID - 1} fit"
+            )
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.classes)
+
+    @cached_property
+    def is_thing(self) -> NDArray[np.bool_]:
+        """(C,) bool."""
+        return np.array([c.is_thing for c in self.classes])
+
+    @cached_property
+    def colors(self) -> NDArray[np.uint8]:
+        """(256, 3) RGB look-up table by class id; unknown ids and void are black."""
+        table = np.zeros((256, 3), np.uint8)
+        table[: len(self.classes)] = [c.color for c in self.classes]
+        return table
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "classes": [{"name": c.name, "is_thing": c.is_thing, "color": list(c.color)} for c in self.classes],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> LabelSpace:
+        try:
+            classes = tuple(
+                ClassInfo(
+                    str(c["name"]), bool(c["is_thing"]), (int(c["color"][0]), int(c["color"][1]), int(c["color"][2]))
+                )
+                for c in data["classes"]
+            )
+            return cls(str(data["name"]), classes)
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise ConfigError(
+                f"label space is not {{name, classes: [{{name, is_thing, color}}]}}: {error!r}"
+            ) from error
+
+
+def pack(class_id: NDArray[Any] | int, instance_id: NDArray[Any] | int) -> NDArray[np.uint16]:
+    """Panoptic ids (uint16) of class ids and instance ids (broadcast together); class 255 becomes void."""
+    class_id = np.asarray(class_id, np.int64)
+    panoptic = class_id * LABEL_DIVISOR + np.asarray(instance_id, np.int64)
+    packed = np.where(class_id == VOID_CLASS_ID, VOID_PANOPTIC_ID, panoptic)
+    return packed.astype(np.uint16)
+
+
+def unpack(panoptic: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """(class ids, instance ids) as uint8 arrays; void gives class 255, instance 0."""
+    panoptic = np.asarray(panoptic)
+    class_id = (panoptic // LABEL_DIVISOR).astype(np.uint8)
+    instance_id = (panoptic % LABEL_DIVISOR).astype(np.uint8)
+    instance_id[class_id == VOID_CLASS_ID] = 0
+    return class_id, instance_id
+
+
+def _space(name: str, rows: str) -> LabelSpace:
+    classes = []
+    for row in rows.strip().splitlines():
+        kind, red, green, blue, class_name = row.split(maxsplit=4)
+        classes.append(ClassInfo(class_name, kind == "thing", (int(red), int(green), int(blue))))
+    return LabelSpace(name, tuple(classes))
+
+
+CITYSCAPES = _space(
+    "cityscapes",
+    """
+    stuff 128  64 128 road
+    stuff 244  35 232 sidewalk
+    stuff  70  70  70 building
+    stuff 102 102 156 wall
+    stuff 190 153 153 fence
+    stuff 153 153 153 pole
+    stuff 250 170  30 traffic light
+    stuff 220 220   0 traffic sign
+    stuff 107 142  35 vegetation
+    stuff 152 251 152 terrain
+    stuff  70 130 180 sky
+    thing 220  20  60 person
+    thing 255   0   0 rider
+    thing   0   0 142 car
+    thing   0   0  70 truck
+    thing   0  60 100 bus
+    thing   0  80 100 train
+    thing   0   0 230 motorcycle
+    thing 119  11  32 bicycle
+    """,
+)
+"""The 19 evaluated Cityscapes classes in trainId order (the street world uses them too)."""
+
+LABEL_SPACES: dict[str, LabelSpace] = {CITYSCAPES.name: CITYSCAPES}
