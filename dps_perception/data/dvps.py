@@ -1,0 +1,205 @@
+"""The Cityscapes-DVPS folder layout, read and written: our own dataset format and the exchange format for predictions.
+
+`<root>/<split>/{sequence:06d}_{frame:06d}_{name}_{kind}.png` with the kinds
+
+- `leftImg8bit`: RGB;
+- `gtFine_instanceTrainIds`: uint16 class * 1000 + instance, stuff with instance 0, void 32000;
+- `depth`: uint16 metres * 256, 0 where unknown (the format ends at 255.99 m; farther is written as unknown);
+
+and `..._camera.json`: `{"intrinsic": {"fx", "fy", "u0", "v0"}, "size": {"height", "width"}}` (the Cityscapes camera
+schema) with an optional `pose` (camera-to-map, 4x4 row-major) and `stamp_ns`. The camera file is written last: a
+sample with a camera file is complete.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..camera import Intrinsics
+from ..errors import DatasetError
+from ..files import replacing
+from ..labels import MAX_INSTANCE_ID, VOID_CLASS_ID, VOID_PANOPTIC_ID, pack, unpack
+from ..types import Sample
+
+IMAGE, LABELS, DEPTH = "leftImg8bit", "gtFine_instanceTrainIds", "depth"
+CLASS_FACTOR = 1000
+VOID = 32000
+DEPTH_FACTOR = 256.0
+_FAST_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
+
+
+class DvpsFolder:
+    """A split of a DVPS folder as a sequence of samples; labels, depth and camera are optional for each image.
+
+    Raises:
+        DatasetError: the folder is missing or holds no `*_leftImg8bit.png`.
+    """
+
+    def __init__(self, root: Path | str, split: str) -> None:
+        self.folder = Path(root) / split
+        if not self.folder.is_dir():
+            raise DatasetError(f"no folder {self.folder}; splits there are: {_folders(Path(root))}")
+        suffix = f"_{IMAGE}.png"
+        self.sample_ids = sorted(p.name[: -len(suffix)] for p in self.folder.glob(f"*{suffix}") if p.name[0] != ".")
+        if not self.sample_ids:
+            raise DatasetError(f"{self.folder} holds no *{suffix} (expected the Cityscapes-DVPS layout)")
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample_id = self.sample_ids[index]
+        image = read_image(self.folder / f"{sample_id}_{IMAGE}.png")
+        labels, depth, camera = (
+            self.folder / f"{sample_id}_{tail}" for tail in (f"{LABELS}.png", f"{DEPTH}.png", "camera.json")
+        )
+        sample = Sample(
+            image=image,
+            panoptic=read_panoptic(labels) if labels.exists() else None,
+            depth_m=read_depth(depth) if depth.exists() else None,
+            intrinsics=read_camera(camera, image.shape[:2]) if camera.exists() else None,
+            sample_id=sample_id,
+        )
+        for name, array in (("labels", sample.panoptic), ("depth", sample.depth_m)):
+            if array is not None and array.shape != image.shape[:2]:
+                raise DatasetError(f"{sample_id} in {self.folder}: {name} {array.shape}, image {image.shape[:2]}")
+        return sample
+
+
+def write_sample(
+    root: Path | str,
+    split: str,
+    sequence: int,
+    frame: int,
+    sample: Sample,
+    name: str = "street",
+    pose: NDArray[np.floating] | None = None,
+    stamp_ns: int | None = None,
+) -> str:
+    """Write a sample; return its id. The camera file comes last and marks it complete.
+
+    Raises:
+        DatasetError: the sample has no intrinsics, so it can't be marked complete.
+    """
+    folder, sample_id = Path(root) / split, sample_name(sequence, frame, name)
+    if sample.intrinsics is None:
+        raise DatasetError(f"sample {sample_id} has no intrinsics; a DVPS folder of ours needs them")
+    _write_png(folder / f"{sample_id}_{IMAGE}.png", cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR))
+    if sample.panoptic is not None:
+        _write_png(folder / f"{sample_id}_{LABELS}.png", _to_train_ids(sample.panoptic))
+    if sample.depth_m is not None:
+        _write_png(folder / f"{sample_id}_{DEPTH}.png", _to_depth_png(sample.depth_m))
+    k = sample.intrinsics
+    camera: dict[str, Any] = {
+        "intrinsic": {"fx": k.fx, "fy": k.fy, "u0": k.cx, "v0": k.cy},
+        "size": {"height": k.height, "width": k.width},
+    }
+    if pose is not None:
+        camera["pose"] = np.asarray(pose, np.float64).tolist()
+    if stamp_ns is not None:
+        camera["stamp_ns"] = int(stamp_ns)
+    with replacing(folder / f"{sample_id}_camera.json") as path:
+        path.write_text(json.dumps(camera, indent=1))
+    return sample_id
+
+
+def write_prediction(
+    root: Path | str, split: str, sample_id: str, panoptic: NDArray[np.uint16], depth_m: NDArray[np.float32] | None
+) -> None:
+    """Write predicted panoptic ids (H, W) and depth in metres (H, W) under a sample's name."""
+    folder = Path(root) / split
+    _write_png(folder / f"{sample_id}_{LABELS}.png", _to_train_ids(panoptic))
+    if depth_m is not None:
+        _write_png(folder / f"{sample_id}_{DEPTH}.png", _to_depth_png(depth_m))
+
+
+def sample_name(sequence: int, frame: int, name: str) -> str:
+    """The sample id that `write_sample` gives."""
+    return f"{sequence:06d}_{frame:06d}_{name}"
+
+
+def is_complete(root: Path | str, split: str, sample_id: str) -> bool:
+    """Whether `write_sample` finished this sample."""
+    return (Path(root) / split / f"{sample_id}_camera.json").exists()
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB."""
+    return cv2.cvtColor(_read(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def read_panoptic(path: Path) -> NDArray[np.uint16]:
+    """(H, W) uint16 panoptic ids of an instanceTrainIds PNG.
+
+    Raises:
+        DatasetError: unreadable, not 16 bit, or an instance id above 255.
+    """
+    labels = _read(path, cv2.IMREAD_UNCHANGED)
+    if labels.dtype != np.uint16 or labels.ndim != 2:
+        raise DatasetError(f"{path}: {labels.dtype} with shape {labels.shape}, expected a 16-bit grey PNG")
+    class_id, instance_id = np.divmod(labels.astype(np.int32), CLASS_FACTOR)
+    void = (labels == VOID) | (class_id >= VOID_CLASS_ID)
+    if (instance_id[~void] > MAX_INSTANCE_ID).any():
+        raise DatasetError(
+            f"{path}: instance {instance_id[~void].max()}; at most {MAX_INSTANCE_ID} instances of a class fit"
+        )
+    return pack(np.where(void, VOID_CLASS_ID, class_id), instance_id)
+
+
+def read_depth(path: Path) -> NDArray[np.float32]:
+    """(H, W) float32 metres, NaN where unknown, of a uint16 metres * 256 PNG."""
+    depth = _read(path, cv2.IMREAD_UNCHANGED)
+    if depth.dtype != np.uint16 or depth.ndim != 2:
+        raise DatasetError(f"{path}: {depth.dtype} with shape {depth.shape}, expected a 16-bit grey PNG (metres * 256)")
+    return np.where(depth == 0, np.float32(np.nan), depth.astype(np.float32) / np.float32(DEPTH_FACTOR))
+
+
+def read_camera(path: Path, size_hw: tuple[int, ...]) -> Intrinsics:
+    """Intrinsics of a camera JSON; files without `size` (Cityscapes' own) are taken to be for `size_hw`."""
+    try:
+        camera: Mapping[str, Any] = json.loads(path.read_text())
+        intrinsic, size = camera["intrinsic"], camera.get("size")
+        height, width = (int(size["height"]), int(size["width"])) if size else size_hw
+        return Intrinsics(
+            *(float(intrinsic[key]) for key in ("fx", "fy", "u0", "v0")), height=int(height), width=int(width)
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"{path}: not a Cityscapes camera file with intrinsic fx, fy, u0, v0 ({error!r})") from error
+
+
+def _to_train_ids(panoptic: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    class_id, instance_id = unpack(panoptic)
+    labels = class_id.astype(np.uint16) * CLASS_FACTOR + instance_id
+    labels[np.asarray(panoptic) == VOID_PANOPTIC_ID] = VOID
+    return labels
+
+
+def _to_depth_png(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
+    scaled = np.rint(np.nan_to_num(depth_m.astype(np.float64), nan=0.0, posinf=0.0) * DEPTH_FACTOR)
+    return np.where((scaled < 0) | (scaled > 65535), 0, scaled).astype(np.uint16)
+
+
+def _write_png(path: Path, array: NDArray[Any]) -> None:
+    with replacing(path) as beside:
+        if not cv2.imwrite(str(beside), array, _FAST_PNG):
+            raise DatasetError(f"can't write {path}: is the disk full or the folder read-only?")
+
+
+def _read(path: Path, flags: int) -> NDArray[Any]:
+    array = cv2.imread(str(path), flags)
+    if array is None:
+        state = "missing" if not path.exists() else "not a readable image (truncated?)"
+        raise DatasetError(f"{path} is {state}")
+    return array
+
+
+def _folders(root: Path) -> str:
+    names = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+    return ", ".join(names) or "none"
