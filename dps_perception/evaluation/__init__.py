@@ -1,0 +1,6 @@
+"""Scores and reports: PQ, DPQ, depth errors, mIoU; pictures and an HTML page of them."""
+
+from .evaluator import DPQ_LAMBDAS, Evaluator
+from .scores import Scores
+
+__all__ = ["DPQ_LAMBDAS", "Evaluator", "Scores"]
