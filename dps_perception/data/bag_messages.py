@@ -1,0 +1,121 @@
+"""Between message objects and arrays, ROS-free: anything with the fields of the ROS message will do.
+
+What cameras send to the node is decoded there by cv_bridge; this is for bags, read on machines without ROS.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..camera import Intrinsics
+from ..errors import ImageError
+
+_FORMATS: dict[str, tuple[type, int, int | None]] = {
+    # encoding: (element type, channels, OpenCV conversion to RGB)
+    "rgb8": (np.uint8, 3, None),
+    "8UC3": (np.uint8, 3, cv2.COLOR_BGR2RGB),
+    "bgr8": (np.uint8, 3, cv2.COLOR_BGR2RGB),
+    "rgba8": (np.uint8, 4, cv2.COLOR_RGBA2RGB),
+    "bgra8": (np.uint8, 4, cv2.COLOR_BGRA2RGB),
+    "mono8": (np.uint8, 1, cv2.COLOR_GRAY2RGB),
+    "8UC1": (np.uint8, 1, cv2.COLOR_GRAY2RGB),
+    "bayer_rggb8": (np.uint8, 1, cv2.COLOR_BayerBG2RGB),
+    "bayer_bggr8": (np.uint8, 1, cv2.COLOR_BayerRG2RGB),
+    "bayer_gbrg8": (np.uint8, 1, cv2.COLOR_BayerGR2RGB),
+    "bayer_grbg8": (np.uint8, 1, cv2.COLOR_BayerGB2RGB),
+    "yuv422": (np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
+    "uyvy": (np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
+    "yuv422_yuy2": (np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
+    "yuyv": (np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
+}
+_RAW = {"mono8": np.uint8, "8UC1": np.uint8, "mono16": np.uint16, "16UC1": np.uint16, "32FC1": np.float32}
+
+
+def _pixels(message: Any, dtype: type, channels: int) -> NDArray[Any]:
+    height, width, step = int(message.height), int(message.width), int(message.step)
+    if height <= 0 or width <= 0:
+        raise ImageError(f"image is {width}x{height}; both must be positive")
+    row_bytes = width * channels * np.dtype(dtype).itemsize
+    if step < row_bytes:
+        raise ImageError(f"step is {step} bytes, a row of {width} '{message.encoding}' pixels needs {row_bytes}")
+    data = np.frombuffer(memoryview(message.data), np.uint8)
+    if data.size < step * (height - 1) + row_bytes:
+        raise ImageError(f"image data has {data.size} bytes, {height} rows of {step} need {step * height}")
+    rows = np.lib.stride_tricks.as_strided(data, (height, row_bytes), (step, 1), writeable=False)
+    order = np.dtype(dtype).newbyteorder(">" if message.is_bigendian else "<")
+    array: NDArray[Any] = np.ascontiguousarray(rows).view(order).astype(dtype, copy=False)
+    return array.reshape(height, width, channels) if channels > 1 else array
+
+
+def decode_rgb(message: Any) -> NDArray[np.uint8]:
+    """RGB (H, W, 3) uint8 of an Image or CompressedImage message.
+
+    Raises:
+        ImageError: unknown encoding, zero size, step too small, data truncated or not an image file.
+    """
+    if hasattr(message, "format"):
+        decoded = cv2.imdecode(np.frombuffer(memoryview(message.data), np.uint8), cv2.IMREAD_COLOR)
+        if decoded is None:
+            raise ImageError(
+                f"compressed image (format '{message.format}', {len(message.data)} bytes) can't be decoded"
+            )
+        return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    if message.encoding not in _FORMATS:
+        raise ImageError(f"image encoding '{message.encoding}' is not a colour image; known are {', '.join(_FORMATS)}")
+    dtype, channels, conversion = _FORMATS[message.encoding]
+    pixels = _pixels(message, dtype, channels)
+    return pixels if conversion is None else cv2.cvtColor(pixels, conversion).astype(np.uint8, copy=False)
+
+
+def decode_raw(message: Any) -> NDArray[Any]:
+    """(H, W) values of a one-channel Image message as they are: uint8, uint16 or float32.
+
+    Raises:
+        ImageError: not a one-channel encoding, zero size, step too small, or data truncated.
+    """
+    if message.encoding not in _RAW:
+        raise ImageError(f"image encoding '{message.encoding}' is not one of {', '.join(_RAW)}")
+    return _pixels(message, _RAW[message.encoding], 1)
+
+
+def decode_depth(message: Any) -> NDArray[np.float32]:
+    """Depth (H, W) float32 in metres; the unit follows the encoding: 32FC1 metres, 16UC1 millimetres (0 -> NaN)."""
+    values = decode_raw(message)
+    if values.dtype == np.float32:
+        return values
+    if values.dtype != np.uint16:
+        raise ImageError(f"depth encoding '{message.encoding}' is not 32FC1 (metres) or 16UC1 (millimetres)")
+    return np.where(values == 0, np.nan, values * np.float32(1e-3)).astype(np.float32)
+
+
+def decode_intrinsics(message: Any) -> Intrinsics:
+    """Intrinsics of a CameraInfo message: P where it is filled (rectified images), else K.
+
+    Raises:
+        CameraInfoError: focal length or size is not positive.
+    """
+    k, p = np.asarray(message.k), np.asarray(message.p)
+    fx, fy, cx, cy = (p[0], p[5], p[2], p[6]) if p[0] > 0 and p[5] > 0 else (k[0], k[4], k[2], k[5])
+    return Intrinsics(float(fx), float(fy), float(cx), float(cy), int(message.height), int(message.width))
+
+
+def quaternion(rotation: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Unit quaternion (x, y, z, w), w >= 0, of a rotation matrix (3, 3).
+
+    Taken from the eigenvector of the symmetric 4x4 form (Bar-Itzhack 2000), which has no special cases.
+    """
+    m = np.asarray(rotation, np.float64)
+    symmetric = np.array(
+        [
+            [m[0, 0] - m[1, 1] - m[2, 2], m[1, 0] + m[0, 1], m[2, 0] + m[0, 2], m[2, 1] - m[1, 2]],
+            [m[1, 0] + m[0, 1], m[1, 1] - m[0, 0] - m[2, 2], m[2, 1] + m[1, 2], m[0, 2] - m[2, 0]],
+            [m[2, 0] + m[0, 2], m[2, 1] + m[1, 2], m[2, 2] - m[0, 0] - m[1, 1], m[1, 0] - m[0, 1]],
+            [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], m.trace()],
+        ]
+    )
+    vector = np.linalg.eigh(symmetric)[1][:, -1]
+    return np.copysign(1.0, vector[3]) * vector
