@@ -1,0 +1,1 @@
+"""Datasets, bags and augmentation."""

@@ -1,0 +1,1 @@
+"""Running networks on images: predictor, evaluation command, benchmark."""

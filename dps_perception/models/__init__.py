@@ -1,0 +1,1 @@
+"""Networks and fusion: torch only, no ROS, no runtimes."""

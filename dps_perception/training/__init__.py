@@ -1,0 +1,1 @@
+"""Training: targets, matching, losses, Lightning module, command."""

@@ -1,0 +1,134 @@
+"""Training augmentation: scale jitter with its depth rule, crop, flip, colour (paper, Section IV-A)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.transforms import v2
+
+from ..camera import Intrinsics
+from ..errors import DatasetError
+from ..labels import VOID_PANOPTIC_ID
+from ..types import Sample
+from .resize import PAD_COLOR, resize_image
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges of the random changes.
+
+    Attributes:
+        scale: smallest and largest factor s on the image once it fits the crop; depth becomes depth / s.
+        flip: probability of a horizontal flip.
+        color: probability of SSD's photometric distortion (brightness, contrast, saturation, hue).
+        center_crop: crop the centre instead of a random window.
+    """
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    flip: float = 0.5
+    color: float = 0.5
+    center_crop: bool = False
+
+
+NO_AUGMENTATION = Augmentation(flip=0.0, color=0.0)
+
+
+def augment(
+    sample: Sample,
+    size_hw: tuple[int, int],
+    focal_ratio: float,
+    augmentation: Augmentation,
+    random: np.random.Generator,
+) -> Sample:
+    """A training view of `sample`: exactly `size_hw`, padded with void where the image does not reach.
+
+    Args:
+        sample: needs panoptic labels; depth and intrinsics are optional.
+        size_hw: (height, width) of the result.
+        focal_ratio: focal length of the training camera divided by the input width. The returned depth is what
+            that camera would have to see: depth * focal_ratio / (focal length / width of this view). For a view of
+            the training camera scaled by s this is the paper's depth / s.
+        augmentation: ranges; `NO_AUGMENTATION` only fits the image into the size.
+        random: source of randomness.
+
+    Raises:
+        DatasetError: the sample has no labels, or depth without intrinsics.
+    """
+    if sample.panoptic is None:
+        raise DatasetError(f"{sample.sample_id}: no panoptic labels; training needs them")
+    height, width = size_hw
+    source_h, source_w = sample.image.shape[:2]
+    fit = min(height / source_h, width / source_w)
+    scale = fit * random.uniform(*augmentation.scale)
+    window_h, window_w = max(1, round(height / scale)), max(1, round(width / scale))
+    spare = (source_h - window_h, source_w - window_w)
+    share = (0.5, 0.5) if augmentation.center_crop else tuple(random.random(2))
+    # A window larger than the image is padded at a random side too, so that position is no give-away.
+    top, left = (round(n * s) for n, s in zip(spare, share, strict=True))
+    view = _window(sample, top, left, window_h, window_w, height, width)
+    if random.random() < augmentation.flip:
+        view = flip(view)
+    if random.random() < augmentation.color:
+        view = replace(view, image=_distort(view.image, random))
+    if view.depth_m is not None:
+        if view.intrinsics is None:
+            raise DatasetError(f"{sample.sample_id}: depth without intrinsics can't be scaled to the training camera")
+        view = replace(view, depth_m=view.depth_m * np.float32(focal_ratio / (view.intrinsics.fx / width)))
+    return view
+
+
+def flip(sample: Sample) -> Sample:
+    """Mirror left and right."""
+    k = sample.intrinsics
+    mirrored = k and Intrinsics(k.fx, k.fy, k.width - 1 - k.cx, k.cy, k.height, k.width)
+    panoptic, depth = sample.panoptic, sample.depth_m
+    return replace(
+        sample,
+        image=np.ascontiguousarray(sample.image[:, ::-1]),
+        panoptic=None if panoptic is None else np.ascontiguousarray(panoptic[:, ::-1]),
+        depth_m=None if depth is None else np.ascontiguousarray(depth[:, ::-1]),
+        intrinsics=mirrored,
+    )
+
+
+def _window(sample: Sample, top: int, left: int, h: int, w: int, height: int, width: int) -> Sample:
+    """The window of `h` x `w` source pixels at (top, left), which may overhang, resized to (height, width)."""
+    source_h, source_w = sample.image.shape[:2]
+    y0, y1, x0, x1 = max(0, top), min(source_h, top + h), max(0, left), min(source_w, left + w)
+    ty0, ty1 = round((y0 - top) * height / h), round((y1 - top) * height / h)
+    tx0, tx1 = round((x0 - left) * width / w), round((x1 - left) * width / w)
+    inner = (slice(ty0, ty1), slice(tx0, tx1))
+
+    def place(array: NDArray, fill: object, resized: NDArray) -> NDArray:
+        if resized.shape[:2] == (height, width):
+            return resized
+        canvas = np.empty((height, width, *array.shape[2:]), array.dtype)
+        canvas[:] = fill
+        canvas[inner] = resized
+        return canvas
+
+    def nearest(array: NDArray) -> NDArray:
+        return cv2.resize(array[y0:y1, x0:x1], (tx1 - tx0, ty1 - ty0), interpolation=cv2.INTER_NEAREST_EXACT)
+
+    image = resize_image(np.ascontiguousarray(sample.image[y0:y1, x0:x1]), ty1 - ty0, tx1 - tx0)
+    panoptic, depth, k = sample.panoptic, sample.depth_m, sample.intrinsics
+    return replace(
+        sample,
+        image=place(sample.image, PAD_COLOR, image),
+        panoptic=None if panoptic is None else place(panoptic, VOID_PANOPTIC_ID, nearest(panoptic)),
+        depth_m=None if depth is None else place(depth, np.nan, nearest(depth)),
+        intrinsics=k and k.cropped(top, left, h, w).resized(height, width),
+    )
+
+
+_PHOTOMETRIC = v2.RandomPhotometricDistort(p=0.5)
+
+
+def _distort(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(random.integers(2**31)))
+        return _PHOTOMETRIC(torch.from_numpy(image).permute(2, 0, 1)).permute(1, 2, 0).contiguous().numpy()

@@ -1,0 +1,125 @@
+"""The Predictor: an image of any size in, a `Prediction` on that image's pixel grid out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..camera import Intrinsics
+from ..data.resize import letterbox
+from ..errors import ConfigError, ImageError
+from ..models.efficientdps import SIZE_MULTIPLE, STRIDE
+from ..models.fusion import FusionThresholds, OutputGrid, fuse
+from ..models.weights import ModelInfo, find_weights, load_weights
+from ..types import Prediction
+from .torch_backend import TorchBackend
+
+
+class Predictor:
+    """Runs one weights file: letterbox -> backend -> fusion.
+
+    Attributes:
+        model: what the weights file says about itself.
+        backend: runs the network.
+        input_size: (height, width) of the network's input.
+        thresholds: fusion thresholds; may be replaced between two frames.
+    """
+
+    def __init__(
+        self,
+        model: ModelInfo,
+        backend: TorchBackend,
+        input_size: tuple[int, int],
+        thresholds: FusionThresholds | None = None,
+    ) -> None:
+        if any(n <= 0 or n % SIZE_MULTIPLE for n in input_size):
+            raise ConfigError(f"input size {input_size[0]}x{input_size[1]}: both must be multiples of {SIZE_MULTIPLE}")
+        self.model, self.backend, self.input_size = model, backend, input_size
+        self.thresholds = thresholds or FusionThresholds()
+
+    @classmethod
+    def load(
+        cls,
+        weights: str | Path = "",
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        input_size: tuple[int, int] | None = None,
+        thresholds: FusionThresholds | None = None,
+    ) -> Predictor:
+        """Load a weights file.
+
+        Args:
+            weights: path, name of shipped weights, or "" for the default ones.
+            device: "auto" (a GPU where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
+            precision: "auto" (bf16 where the device computes with it, else fp32), "fp32", "bf16" or "fp16".
+            input_size: network input (height, width), multiples of 32; None takes what the weights were trained for.
+            thresholds: fusion thresholds; None takes the defaults.
+
+        Raises:
+            ModelLoadError: the weights can't be loaded.
+            ConfigError: device, precision or input size is not possible here.
+        """
+        network, model = load_weights(find_weights(weights))
+        return cls(model, TorchBackend(network, device, precision), input_size or model.input_size, thresholds)
+
+    @property
+    def backend_name(self) -> str:
+        return self.backend.name
+
+    @property
+    def precision(self) -> str:
+        return self.backend.precision
+
+    @property
+    def device(self) -> str:
+        return str(self.backend.device)
+
+    def predict(self, rgb: NDArray[np.uint8], intrinsics: Intrinsics | None = None) -> Prediction:
+        """Predict one image.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            intrinsics: of this image. Depth is scaled by its focal length; None takes the training camera's ratio
+                of focal length to width, so depth is then only as right as that guess.
+
+        Raises:
+            ImageError: not a non-empty (H, W, 3) uint8 array.
+        """
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
+            raise ImageError(f"image is {rgb.dtype} with shape {rgb.shape}; expected non-empty (H, W, 3) uint8 RGB")
+        started = time.perf_counter()
+        padded, scale_y, scale_x = letterbox(rgb, *self.input_size)
+        resized = time.perf_counter()
+        tensors = self.backend.run(padded[None])
+        ran = time.perf_counter()
+        depth_scale = 1.0
+        if intrinsics is not None:
+            depth_scale = self.model.depth_scale(intrinsics.fx * scale_x, self.input_size[1])
+        grid = OutputGrid(rgb.shape[0], rgb.shape[1], scale_y, scale_x)
+        prediction = fuse(
+            tensors, self.model.label_space, self.thresholds, grid, STRIDE, self.model.max_depth_m, depth_scale
+        )
+        prediction.timings_ms.update(
+            preprocess=1e3 * (resized - started),
+            inference=1e3 * (ran - resized),
+            fusion=1e3 * (time.perf_counter() - ran),
+        )
+        return prediction
+
+    def tensors(self, rgb: NDArray[np.uint8]) -> dict[str, Tensor]:
+        """The network's raw output for one image, for comparing backends; see `EfficientDPS.forward`."""
+        return self.backend.run(letterbox(rgb, *self.input_size)[0][None])
+
+    def warm_up(self) -> None:
+        """Run once on a blank image, so that the first real frame is not slower than the rest."""
+        self.predict(np.zeros((*self.input_size, 3), np.uint8))
+
+    def close(self) -> None:
+        """Free the network and its device memory."""
+        self.backend.close()

@@ -1,0 +1,56 @@
+"""Convolution blocks shared by neck and heads."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution, optional batch norm, ReLU; Kaiming initialised."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, norm: str, relu: bool = True) -> None:
+        conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=norm == "none")
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)
+        parts: list[nn.Module] = [conv]
+        if norm == "batch":
+            parts.append(nn.BatchNorm2d(outputs))
+        if relu:
+            parts.append(nn.ReLU(inplace=True))
+        super().__init__(*parts)
+
+
+def conv_stack(inputs: int, channels: int, depth: int, norm: str) -> nn.Sequential:
+    """`depth` times (3x3 convolution, norm, ReLU); the first takes `inputs` channels."""
+    return nn.Sequential(*(ConvBlock(inputs if i == 0 else channels, channels, 3, norm) for i in range(depth)))
+
+
+class MLP(nn.Sequential):
+    """Three linear layers with ReLU between; the last N(0, 0.01)."""
+
+    def __init__(self, inputs: int, outputs: int, bias: float = 0.0) -> None:
+        last = nn.Linear(inputs, outputs)
+        nn.init.normal_(last.weight, std=0.01)
+        nn.init.constant_(last.bias, bias)
+        hidden = [nn.Linear(inputs, inputs) for _ in range(2)]
+        for layer in hidden:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        super().__init__(hidden[0], nn.ReLU(), hidden[1], nn.ReLU(), last)
+
+
+PRIOR_BIAS = -math.log(99.0)
+"""Bias that makes a sigmoid start at 0.01 (focal loss' prior)."""
+
+
+def append_coordinates(features: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, C + 2, h, w): x and y in [-1, 1] (CoordConv, paper Section III-A)."""
+    batch, _, height, width = features.shape
+    options = {"dtype": features.dtype, "device": features.device}
+    x = torch.linspace(-1, 1, width, **options).expand(batch, 1, height, width)  # type: ignore[arg-type]
+    y = torch.linspace(-1, 1, height, **options)[:, None].expand(batch, 1, height, width)  # type: ignore[arg-type]
+    return torch.cat([features, x, y], 1)

@@ -1,0 +1,203 @@
+"""Weights files: one `.safetensors` with everything needed to run it in its metadata. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..errors import ConfigError, ModelLoadError, nearest
+from ..files import replacing, sha256_of
+from ..labels import LabelSpace
+from .config import EfficientDPSConfig
+from .efficientdps import EfficientDPS
+
+FORMAT = 1
+METADATA_KEY = "dps_perception"
+FAMILIES = ("efficientdps",)
+TRAINING_ONLY = ("auxiliary.",)
+DEFAULT_WEIGHTS = "efficientdps_r18_street"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a weights file says about itself.
+
+    Attributes:
+        model_id: preset and training data, for people.
+        family, preset, config: how the network is built.
+        label_space: the classes it predicts.
+        input_size: (height, width) it was trained for.
+        focal_px: focal length of the training camera at `input_size`, pixels; see `depth_scale`.
+        min_depth_m, max_depth_m: depth range it was trained for, metres.
+        training: data, schedule and software that made it.
+        scores: measured after training.
+        weights_sha256: hash of the file ("" before it is written).
+    """
+
+    model_id: str
+    family: str
+    preset: str
+    config: EfficientDPSConfig
+    label_space: LabelSpace
+    input_size: tuple[int, int]
+    focal_px: float
+    min_depth_m: float
+    max_depth_m: float
+    training: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    weights_sha256: str = ""
+
+    def depth_scale(self, focal_px: float, network_width: int) -> float:
+        """Factor from the network's depth to metres for a camera with `focal_px` at the network's input.
+
+        A network learns depth for one focal length relative to its input width (the paper's rule: an image scaled
+        by s shows depth / s), so depth grows with the ratio of the two.
+        """
+        return (focal_px / network_width) / (self.focal_px / self.input_size[1])
+
+
+def default_weights() -> Path:
+    """The weights shipped with the package."""
+    return Path(str(resources.files("dps_perception"))) / "weights" / f"{DEFAULT_WEIGHTS}.safetensors"
+
+
+def find_weights(name: str | Path) -> Path:
+    """A path, the name of shipped weights, or "" for the default ones -> an existing file.
+
+    Raises:
+        ModelLoadError: there is no such file; shipped names are listed.
+    """
+    if str(name) == "":
+        path = default_weights()
+    else:
+        path = Path(name).expanduser()
+        shipped = default_weights().with_name(f"{name}.safetensors")
+        if not path.exists() and path.suffix == "" and shipped.exists():
+            path = shipped
+    if not path.is_file():
+        names = sorted(p.stem for p in default_weights().parent.glob("*.safetensors"))
+        raise ModelLoadError(
+            f"no weights file '{path}'{nearest(str(name), names)} Give a .safetensors file that dps_train wrote, "
+            f"or one of the shipped: {', '.join(names) or 'none'}"
+        )
+    return path
+
+
+def save_weights(path: Path | str, network: EfficientDPS, info: ModelInfo, dtype: torch.dtype = torch.float16) -> str:
+    """Write inference weights (first query group only, no training-only parts); return their SHA-256.
+
+    Raises:
+        ConfigError: label space and network disagree about the number of classes.
+    """
+    config = replace(network.config, num_groups=1, auxiliary_semantic=False)
+    if len(info.label_space) != config.num_classes:
+        raise ConfigError(f"label space has {len(info.label_space)} classes, the network {config.num_classes}")
+    tensors = {}
+    for name, tensor in network.state_dict().items():
+        if name.startswith(TRAINING_ONLY):
+            continue
+        if name.startswith("queries.activation."):
+            tensor = tensor[: config.num_queries]
+        tensors[name] = (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
+    metadata = {
+        "format": FORMAT,
+        "model_id": info.model_id,
+        "family": info.family,
+        "preset": info.preset,
+        "config": config.to_dict(),
+        "label_space": info.label_space.to_dict(),
+        "input_size": list(info.input_size),
+        "focal_px": info.focal_px,
+        "min_depth_m": info.min_depth_m,
+        "max_depth_m": info.max_depth_m,
+        "training": info.training,
+        "scores": info.scores,
+    }
+    with replacing(path) as beside:
+        save_file(tensors, beside, {METADATA_KEY: json.dumps(metadata)})
+        return sha256_of(beside)
+
+
+def load_weights(path: Path | str) -> tuple[EfficientDPS, ModelInfo]:
+    """Read a weights file into a float32 network in evaluation mode.
+
+    Raises:
+        ModelLoadError: missing, truncated, not ours, another family, or tensors that don't fit its own config.
+    """
+    path = Path(path)
+    tensors, metadata = _read(path)
+    info = _info(path, metadata)
+    with torch.device("meta"):
+        network = EfficientDPS(info.config)
+    network.to_empty(device="cpu")
+    expected = network.state_dict()
+    problems = [f"lacks {k}" for k in expected if k not in tensors] + [
+        f"has unknown {k}" for k in tensors if k not in expected
+    ]
+    problems += [
+        f"{k} is {tuple(tensors[k].shape)}, expected {tuple(v.shape)}"
+        for k, v in expected.items()
+        if k in tensors and tensors[k].shape != v.shape
+    ]
+    if problems:
+        raise ModelLoadError(
+            f"{path} does not fit its own config: {'; '.join(problems[:3])} ({len(problems)} in all). Train it again"
+        )
+    network.load_state_dict({k: v.to(expected[k].dtype) for k, v in tensors.items()})
+    network.reset_constants()
+    return network.eval(), replace(info, weights_sha256=sha256_of(path))
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    if not path.is_file():
+        raise ModelLoadError(f"no weights file '{path}'")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelLoadError(
+            f"{path} is not a whole safetensors file ({error}); it may be truncated: copy or download it again"
+        ) from error
+
+
+def _info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
+    if METADATA_KEY not in metadata:
+        raise ModelLoadError(f"{path} has no '{METADATA_KEY}' metadata: it was not written by dps_train")
+    try:
+        data = json.loads(metadata[METADATA_KEY])
+        if data["format"] != FORMAT:
+            raise ModelLoadError(
+                f"{path} has format {data['format']}, this version reads {FORMAT}: update dps_perception"
+            )
+        if data["family"] not in FAMILIES:
+            raise ModelLoadError(f"{path} is of family '{data['family']}'; this version knows {', '.join(FAMILIES)}")
+        info = ModelInfo(
+            model_id=str(data["model_id"]),
+            family=data["family"],
+            preset=str(data["preset"]),
+            config=EfficientDPSConfig.from_dict(data["config"]),
+            label_space=LabelSpace.from_dict(data["label_space"]),
+            input_size=(int(data["input_size"][0]), int(data["input_size"][1])),
+            focal_px=float(data["focal_px"]),
+            min_depth_m=float(data["min_depth_m"]),
+            max_depth_m=float(data["max_depth_m"]),
+            training=dict(data["training"]),
+            scores=dict(data["scores"]),
+        )
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise ModelLoadError(f"{path} has damaged metadata: {error}") from error
+    if len(info.label_space) != info.config.num_classes:
+        raise ModelLoadError(
+            f"{path}: label space '{info.label_space.name}' has {len(info.label_space)} classes, "
+            f"its network {info.config.num_classes}"
+        )
+    return info
