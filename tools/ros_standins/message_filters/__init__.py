@@ -166,7 +166,7 @@ class TimeSynchronizer(SimpleFilter):
 
 
 class ApproximateTimeSynchronizer(TimeSynchronizer):
-    """Hands on sets whose stamps all lie strictly closer together than `slop` seconds, nearest to the newcomer first."""
+    """Hands on sets whose stamps all lie strictly closer together than `slop` seconds, nearest first."""
 
     def __init__(
         self, fs: Sequence[SimpleFilter], queue_size: int, slop: float, allow_headerless: bool = False
