@@ -119,9 +119,23 @@ class Builder:
 
     def finish(self) -> Primitives:
         columns = list(zip(*self.rows, strict=True))
-        ints = [np.array(column, np.int32) for column in columns[:5]]
-        floats = [np.array(column, np.float64) for column in columns[5:]]
-        return Primitives(ints[0].astype(np.int64), *ints[1:], *floats, tuple(self.placements))
+        index, shape, material, class_id, instance_id = (np.array(column, np.int32) for column in columns[:5])
+        centre, half, rotation, shear, taper, swing, params = (np.array(c, np.float64) for c in columns[5:])
+        return Primitives(
+            index.astype(np.int64),
+            shape,
+            material,
+            class_id,
+            instance_id,
+            centre,
+            half,
+            rotation,
+            shear,
+            taper,
+            swing,
+            params,
+            tuple(self.placements),
+        )
 
 
 @dataclass(frozen=True)

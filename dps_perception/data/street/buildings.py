@@ -65,7 +65,7 @@ def _add_building(
     builder: Builder, road: Road, side: int, s: float, width: float, setback: float, rng: np.random.Generator
 ) -> None:
     depth = rng.uniform(8, 14)
-    height = rng.uniform(5, 9) if rng.random() < 0.3 else rng.uniform(9, 22)
+    height = rng.uniform(5, 9) if rng.random() < 0.3 else rng.uniform(10, 25)
     place = Placement(s + width / 2, side * (road.lots(side) + setback + depth / 2))
     body = builder.body(place, classes.BUILDING, rng)
     color = np.clip(FACADES[rng.integers(8)] * rng.uniform(0.6, 1.15) * (1 + rng.normal(0, 0.04, 3)), 0.03, 0.85)

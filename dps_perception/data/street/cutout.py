@@ -53,11 +53,21 @@ def holes(
     return hole, np.zeros_like(hole)
 
 
+def flatten(
+    ux: NDArray[np.float32], uy: NDArray[np.float32], uz: NDArray[np.float32], x: Any, y: Any, z: Any
+) -> tuple[Any, Any]:
+    """Texture coordinates of points (x, y, z) metres: seen along the unit solid's axis that is largest there."""
+    ax, ay, az = np.abs(ux), np.abs(uy), np.abs(uz)
+    on_top = (az > ax) & (az > ay)
+    return np.where(ax > ay, y, x), np.where(on_top, np.where(ax > ay, x, y), z)
+
+
 def _leaves(
     shape: int, local: Local, half: NDArray[np.float32], params: NDArray[np.float32], facing: Any
 ) -> tuple[Mask, Mask]:
     x, y, z = local[0] * half[0], local[1] * half[1], local[2] * half[2]
-    u, v = x + np.float32(0.7) * y + params[3], z + np.float32(0.6) * y
+    u, v = flatten(local[0], local[1], local[2], x, y, z)
+    u = u + params[3]
 
     def pair(texels_per_m: tuple[float, float]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         a, b = np.float32(texels_per_m[0]), np.float32(texels_per_m[1])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .builder import Material
+from .cutout import flatten
 from .facade import shade_facade
 from .furniture import DISC, PANEL, RING, WARNING
 from .noise import fraction, noise, scramble
@@ -28,8 +29,9 @@ def shade_materials(hits: Hits, surface: Surface, weather: Weather) -> None:
 
 def shade_leaf(hits: Hits, surface: Surface, i: Index, weather: Weather) -> None:
     """Mottled, darker below, with normals that scatter."""
-    params, u, v = hits.params[i], hits.u[i], hits.v[i]
-    leaf = noise(u * F(2.3) + params[:, 3], v * F(2.1) + u, 4.0, hits.level[i] + 1)
+    params = hits.params[i]
+    u, v = flatten(*hits.unit[i].T, *hits.metric[i].T)
+    leaf = noise(u * F(2.3) + params[:, 3], v * F(2.1), 4.0, hits.level[i] + 1)
     tone = F(0.25) + F(1.3) * leaf ** F(1.5) + F(0.5) * (hits.grain[i] - F(0.5))
     surface.color[i] = params[:, :3] * (tone * (F(0.75) + F(0.35) * hits.unit[i, 2]))[:, None]
     scatter = np.stack([leaf - F(0.5), hits.grain[i] - F(0.5), np.full(len(i), 0.45, F)], 1)

@@ -10,9 +10,11 @@ from .occupancy import Occupancy
 from .people import FOOTPRINT_M, add_person
 from .road import CURB_M, LEFT, RIGHT, Road
 
-BUSYNESS = (2, 7, 14)
+BUSYNESS = (3, 9, 20)
 """Groups of people on the nearest `BUSY_LENGTH_M` of a pavement."""
 BUSY_LENGTH_M = 68.0
+CURB_STOP_M, CROSSING_SLACK_M = 1.2, 3.0
+"""People wait this far from a cross street; those who start closer stand."""
 
 
 def add_pedestrians(
@@ -32,18 +34,24 @@ def add_pedestrians(
                 (np.pi if direction < 0 else 0.0) + rng.normal(0, 0.15 if speed else 1.0),
                 CURB_M,
                 speed_s=direction * speed,
+                moves_for_s=_time_to_crossing(road, s, direction * speed),
                 gait=rng.uniform(0.1, 6) if speed else 0.0,
             )
             is_child = rng.random() < 0.1
-            if not _stays_on_pavement(road, place, space.times_s[-1]):
+            if road.in_crossing(place.s, 0.5):
                 continue
             if space.try_claim(place, *FOOTPRINT_M, margin=0.02):
                 add_person(builder.body(place, classes.PERSON, rng), rng, speed > 0, is_child)
 
 
-def _stays_on_pavement(road: Road, place: Placement, duration_s: float) -> bool:
-    start, end = sorted((place.s, place.s + place.speed_s * duration_s))
-    return not any(start - 0.4 < b and a < end + 0.4 for a, b in road.crossings)
+def _time_to_crossing(road: Road, s: float, speed_s: float) -> float:
+    """Seconds until someone at `s` comes to the edge of a cross street and waits there (Inf if never)."""
+    if speed_s > 0:
+        ways = [start - CURB_STOP_M - s for start, _ in road.crossings]
+    else:
+        ways = [s - end - CURB_STOP_M for _, end in road.crossings]
+    ahead = [way for way in ways if way > -CROSSING_SLACK_M]
+    return max(0.0, min(ahead)) / abs(speed_s) if ahead and speed_s else np.inf
 
 
 def add_crossers(builder: Builder, space: Occupancy, road: Road, rng: np.random.Generator, crowd: float) -> None:

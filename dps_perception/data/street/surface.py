@@ -13,7 +13,7 @@ from .pose import Posed
 
 F = np.float32
 Floats = NDArray[np.float32]
-Index = NDArray[np.int64]
+Index = NDArray[np.integer]
 X_FACE, Y_FACE, Z_FACE, ROUND = 0, 1, 2, 3
 
 

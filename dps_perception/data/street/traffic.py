@@ -22,8 +22,8 @@ from .vehicles import (
 
 EGO_SIZE_M = (5.4, 2.0)
 """Space the camera's vehicle takes, centred at the camera."""
-MOVING_SHARES = {classes.CAR: 0.93, classes.TRUCK: 0.022, classes.BUS: 0.018, classes.MOTORCYCLE: 0.03}
-PARKED_SHARES = {classes.CAR: 0.955, classes.TRUCK: 0.015, classes.MOTORCYCLE: 0.03}
+MOVING_SHARES = {classes.CAR: 0.905, classes.TRUCK: 0.03, classes.BUS: 0.027, classes.MOTORCYCLE: 0.038}
+PARKED_SHARES = {classes.CAR: 0.95, classes.TRUCK: 0.02, classes.MOTORCYCLE: 0.03}
 SPEED_TRIES = 4
 
 
@@ -70,7 +70,7 @@ def add_parked(builder: Builder, space: Occupancy, road: Road, side: int, rng: n
     """Vehicles in the parking strip of one side, slot by slot."""
     if road.parking_on(side) == 0:
         return
-    s, occupied = rng.uniform(-9, -2), rng.uniform(0.35, 0.95)
+    s, occupied = rng.uniform(-9, -2), rng.uniform(0.25, 0.9)
     while s < road.length - 5:
         step = rng.uniform(5.2, 6.3)
         blocked = road.in_crossing(s - 2.5, 3) or road.in_crossing(s + 2.5, 3)
@@ -108,7 +108,7 @@ def add_parked_bicycles(builder: Builder, space: Occupancy, road: Road, side: in
 
 def add_tram(builder: Builder, space: Occupancy, road: Road, rng: np.random.Generator) -> None:
     """A tram on some of the roads with tracks."""
-    if not road.has_tram or rng.random() > 0.45:
+    if not road.has_tram or rng.random() > 0.6:
         return
     length = sample_length(classes.TRAIN, rng)
     side = RIGHT if rng.random() < 0.5 else LEFT
@@ -142,7 +142,7 @@ def add_moving(builder: Builder, space: Occupancy, road: Road, ego_speed: float,
     """Moving traffic, lane by lane; whoever would touch another during the drive is left out."""
     for side in (RIGHT, LEFT):
         for lane in range(road.lanes[0 if side == LEFT else 1]):
-            gap = rng.uniform(7, 45)
+            gap = rng.uniform(9, 60)
             flow = ego_speed * rng.uniform(0.85, 1.2) if side == RIGHT else rng.uniform(0, 13)
             s = rng.uniform(7, 45) if side == RIGHT else rng.uniform(-4, 40)
             while s < road.length:
