@@ -16,6 +16,7 @@ from .panoptic import PanopticCounts, SegmentTable, segment_tables
 from .scores import Scores
 
 DPQ_LAMBDAS = (0.5, 0.25, 0.1)
+MAX_DEPTH_M = 80.0  # the usual cap of outdoor depth benchmarks; math.inf lifts it
 
 
 class Evaluator:
@@ -38,7 +39,7 @@ class Evaluator:
         label_space: LabelSpace,
         *,
         min_depth_m: float = 0.0,
-        max_depth_m: float = math.inf,
+        max_depth_m: float = MAX_DEPTH_M,
         lambdas: Sequence[float] = DPQ_LAMBDAS,
     ) -> None:
         if not lambdas or min(lambdas) <= 0 or len(set(lambdas)) != len(lambdas):
@@ -110,6 +111,15 @@ class Evaluator:
         self._confusion += other._confusion
         self.images += other.images
         self.images_with_depth += other.images_with_depth
+
+    def fresh(self) -> Evaluator:
+        """An empty evaluator with the same settings."""
+        return Evaluator(
+            self.label_space,
+            min_depth_m=self._depth.min_depth_m,
+            max_depth_m=self._depth.max_depth_m,
+            lambdas=self.lambdas,
+        )
 
     def compute(self) -> Scores:
         """The scores of everything added so far; more may be added after."""

@@ -17,14 +17,14 @@ def score_numbers(scores: Scores) -> Numbers:
     """The headline numbers."""
     items = [
         Number("PQ", number(scores.pq, 1), f"things {number(scores.pq_things, 1)}, stuff {number(scores.pq_stuff, 1)}"),
-        Number("mIoU", number(scores.miou, 1), "%"),
+        Number("mIoU", number(scores.miou, 1), f"{np.count_nonzero(~np.isnan(scores.iou))} classes occur"),
     ]
     if scores.images_with_depth:
         at = ", ".join(f"{value:.1f}" for value in scores.dpq_at.values())
         items.insert(1, Number("DPQ", number(scores.dpq, 1), f"at λ {_lambdas(scores)}: {at}"))
         items += [
-            Number("abs rel", number(scores.abs_rel, 3), "mean |d - d*| / d*"),
-            Number("RMSE", f"{number(scores.rmse_m)} m", "depth"),
+            Number("depth abs rel", number(scores.abs_rel, 3), "mean |d - d*| / d*"),
+            Number("depth RMSE", f"{number(scores.rmse_m)} m", f"SILog {number(scores.depth.silog, 1)}"),
             Number("δ < 1.25", f"{number(100 * scores.delta1, 1)} %", "of depth pixels"),
         ]
     return Numbers(items)
