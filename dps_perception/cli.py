@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from .errors import DpsError
+from .errors import ConfigError, DpsError
 
 
 def run(command: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
@@ -19,3 +19,18 @@ def run(command: Callable[[Sequence[str] | None], None], argv: Sequence[str] | N
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) of "HEIGHTxWIDTH".
+
+    Raises:
+        ConfigError: another form, or not positive.
+    """
+    try:
+        height, width = (int(part) for part in text.lower().split("x"))
+    except ValueError as error:
+        raise ConfigError(f"size '{text}' is not HEIGHTxWIDTH in pixels, e.g. 512x1024") from error
+    if height <= 0 or width <= 0:
+        raise ConfigError(f"size '{text}': height and width must be positive")
+    return height, width

@@ -64,7 +64,7 @@ class DvpsFolder:
             image=image,
             panoptic=read_panoptic(labels) if labels.exists() else None,
             depth_m=read_depth(depth) if depth.exists() else None,
-            intrinsics=read_camera(camera, image.shape[:2]) if camera.exists() else None,
+            intrinsics=read_camera(camera, (image.shape[0], image.shape[1])) if camera.exists() else None,
             sample_id=sample_id,
         )
         for name, array in (("labels", sample.panoptic), ("depth", sample.depth_m)):
@@ -161,15 +161,14 @@ def read_depth(path: Path) -> NDArray[np.float32]:
     return np.where(depth == 0, np.float32(np.nan), depth.astype(np.float32) / np.float32(DEPTH_FACTOR))
 
 
-def read_camera(path: Path, size_hw: tuple[int, ...]) -> Intrinsics:
+def read_camera(path: Path, size_hw: tuple[int, int]) -> Intrinsics:
     """Intrinsics of a camera JSON; files without `size` (Cityscapes' own) are taken to be for `size_hw`."""
     try:
         camera: Mapping[str, Any] = json.loads(path.read_text())
         intrinsic, size = camera["intrinsic"], camera.get("size")
         height, width = (int(size["height"]), int(size["width"])) if size else size_hw
-        return Intrinsics(
-            *(float(intrinsic[key]) for key in ("fx", "fy", "u0", "v0")), height=int(height), width=int(width)
-        )
+        fx, fy, cx, cy = (float(intrinsic[key]) for key in ("fx", "fy", "u0", "v0"))
+        return Intrinsics(fx, fy, cx, cy, height, width)
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{path}: not a Cityscapes camera file with intrinsic fx, fy, u0, v0 ({error!r})") from error
 

@@ -27,6 +27,7 @@ class QueryNetwork(nn.Module):
         self.depth_map = conv_stack(inputs, channels, 2, config.norm) if decoupled else None
         self.activation = nn.Conv2d(channels, config.num_groups * config.num_queries, 3, padding=1)
         nn.init.normal_(self.activation.weight, std=0.01)
+        assert self.activation.bias is not None
         nn.init.constant_(self.activation.bias, PRIOR_BIAS)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

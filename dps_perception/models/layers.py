@@ -50,7 +50,6 @@ PRIOR_BIAS = -math.log(99.0)
 def append_coordinates(features: Tensor) -> Tensor:
     """(B, C, h, w) -> (B, C + 2, h, w): x and y in [-1, 1] (CoordConv, paper Section III-A)."""
     batch, _, height, width = features.shape
-    options = {"dtype": features.dtype, "device": features.device}
-    x = torch.linspace(-1, 1, width, **options).expand(batch, 1, height, width)  # type: ignore[arg-type]
-    y = torch.linspace(-1, 1, height, **options)[:, None].expand(batch, 1, height, width)  # type: ignore[arg-type]
-    return torch.cat([features, x, y], 1)
+    x = torch.linspace(-1, 1, width, dtype=features.dtype, device=features.device)
+    y = torch.linspace(-1, 1, height, dtype=features.dtype, device=features.device)[:, None]
+    return torch.cat([features, *(c.expand(batch, 1, height, width) for c in (x, y))], 1)

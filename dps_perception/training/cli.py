@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -36,8 +36,8 @@ def build_parser() -> ArgumentParser:
         exit_on_error=False,
     )
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file; later options override it")
-    for part in fields(TrainConfig):
-        parser.add_class_arguments(type(part.default_factory()), part.name)  # type: ignore[misc]
+    for name, settings in vars(TrainConfig()).items():
+        parser.add_class_arguments(type(settings), name)
     return parser
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
@@ -58,6 +59,7 @@ class TrainingModule(LightningModule):
             STRIDE,
             self.network.config.max_depth_m,
         )
+        assert sample.panoptic is not None, "augment() refuses samples without labels"
         self.evaluator.update(prediction.panoptic, prediction.depth_m, sample.panoptic, sample.depth_m)
 
     def on_validation_epoch_end(self) -> None:
@@ -76,7 +78,7 @@ class TrainingModule(LightningModule):
             values |= {"dpq": scores.dpq, "abs_rel": scores.abs_rel}
         self.log_dict({f"val/{k}": float(v) for k, v in values.items()}, prog_bar=True, rank_zero_only=True)
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW without decay on biases and norms, stepped every batch."""
         settings = self.settings.optimizer
         decayed = [p for p in self.network.parameters() if p.ndim > 1]

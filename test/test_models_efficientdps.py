@@ -1,0 +1,106 @@
+import json
+
+import pytest
+import torch
+
+from dps_perception.errors import ConfigError
+from dps_perception.inference import benchmark
+from dps_perception.models.config import EfficientDPSConfig, preset
+from dps_perception.models.efficientdps import EfficientDPS, QueryNetwork
+
+# Parameters (M) and multiply-adds (G) of the reference configuration, worked out from the paper's tables I and II.
+REFERENCE = [
+    ("efficientdps_r50", (1024, 2048), False, 36.56, 492.6),
+    ("efficientdps_r50", (1024, 2048), True, 33.40, 393.9),
+    ("efficientdps_swin_b", (1024, 2048), False, 99.00, 1023.0),
+]
+
+
+@pytest.mark.parametrize(("name", "size", "panoptic_only", "params", "macs"), REFERENCE)
+def test_size_of_the_reference_configuration(name, size, panoptic_only, params, macs, tmp_path):
+    argv = ["--count", "--preset", name, "--size", f"{size[0]}x{size[1]}", "--json", str(tmp_path / "c.json")]
+    benchmark.command(argv + ["--panoptic-only"] * panoptic_only)
+    counted = json.loads((tmp_path / "c.json").read_text())
+    assert counted["params"] == pytest.approx(params * 1e6, rel=0.01)
+    assert counted["macs"] == pytest.approx(macs * 1e9, rel=0.01)
+
+
+def test_the_small_preset_is_small():
+    counted = benchmark.count(preset("efficientdps_r18"), (512, 1024))
+    assert 13e6 < counted["params"] < 16e6
+    assert counted["macs"] < 50e9
+
+
+def test_one_convolution_counts_as_by_hand():
+    # 3x3, 256 -> 256, bias: 9 * 256 * 256 + 256 parameters; one multiply-add per weight and output pixel.
+    with torch.device("meta"):
+        conv = torch.nn.Conv2d(256, 256, 3, padding=1)
+        image = torch.empty(1, 256, 128, 256)
+    with benchmark.FlopCounterMode(display=False) as counter:
+        conv(image)
+    assert sum(p.numel() for p in conv.parameters()) == 590_080
+    assert counter.get_total_flops() // 2 == 9 * 256 * 256 * 128 * 256
+
+
+def tiny(**changes):
+    values = dict(backbone="resnet18", channels=8, num_classes=5, num_queries=6, num_groups=2)
+    return EfficientDPSConfig(**{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, {"class_logits": (2, 12, 5), "mask_logits": (2, 12, 8, 12), "depth_logits": (2, 12, 8, 12)}),
+        ({"task_decoupled": False}, {"depth_logits": (2, 12, 8, 12)}),
+        ({"query_wise_depth": False}, {"depth_logits": (2, 1, 8, 12)}),
+        ({"backup_depth": True}, {"backup_depth_logits": (2, 1, 8, 12)}),
+        ({"auxiliary_semantic": True}, {"semantic_logits": (2, 5, 8, 12)}),
+        ({"backbone": "swin_t"}, {"mask_logits": (2, 12, 8, 12)}),
+    ],
+)
+def test_named_tensors(changes, expected):
+    network = EfficientDPS(tiny(**changes)).train()
+    outputs = network(torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8))
+    assert {k: tuple(outputs[k].shape) for k in expected} == expected
+
+
+def test_panoptic_only_has_no_depth():
+    network = EfficientDPS(tiny(depth=False)).eval()
+    assert set(network(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))) == {"class_logits", "mask_logits"}
+
+
+def test_ablation_switches_change_the_parameters_they_name():
+    def names(**changes):
+        return {n.split(".")[0] + "." + n.split(".")[1] for n, _ in EfficientDPS(tiny(**changes)).named_parameters()}
+
+    full = names()
+    assert full - names(task_decoupled=False) == {"queries.depth_map"}
+    assert "dense_depth.weight" in names(query_wise_depth=False)
+    assert not any(n.startswith("depth_kernel") for n in names(query_wise_depth=False))
+
+
+def test_queries_are_activation_weighted_means():
+    # A query is the mean of the feature map weighted by its activation map; equal activations give the plain mean.
+    queries = QueryNetwork(tiny(num_groups=1))
+    torch.nn.init.zeros_(queries.activation.weight)
+    semantic, depth, semantic_map, depth_map = queries(torch.randn(1, 10, 4, 6))
+    torch.testing.assert_close(semantic[0, 3], semantic_map[0].mean((1, 2)))
+    torch.testing.assert_close(depth[0, 5], depth_map[0].mean((1, 2)))
+
+
+def test_normalisation_is_inside():
+    network = EfficientDPS(tiny()).eval()
+    seen = []
+    network.backbone.stem.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    network(torch.full((1, 64, 64, 3), 200, dtype=torch.uint8))
+    expected = [(200 - 123.675) / 58.395, (200 - 116.28) / 57.12, (200 - 103.53) / 57.375]  # ImageNet statistics
+    torch.testing.assert_close(seen[0][0, :, 5, 7], torch.tensor(expected))
+
+
+def test_unknown_settings_name_the_nearest():
+    with pytest.raises(ConfigError, match="efficientdps_r18"):
+        preset("efficientdps_r19")
+    with pytest.raises(ConfigError, match="num_queries"):
+        EfficientDPSConfig.from_dict({"num_querys": 3})
+    with pytest.raises(ConfigError, match="resnet18"):
+        EfficientDPSConfig(backbone="resnet81")
