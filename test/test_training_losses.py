@@ -1,0 +1,140 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from dps_perception.models.config import EfficientDPSConfig
+from dps_perception.training.criterion import Criterion, LossWeights, sample
+from dps_perception.training.losses import depth_loss, focal_loss, mask_losses, semantic_loss
+from dps_perception.training.matching import dice, match, matching_score
+from dps_perception.training.targets import Targets
+
+DEPTH, TRUE_DEPTH = torch.tensor([10.0, 20.0, 40.0]), torch.tensor([10.0, 25.0, 32.0])
+
+
+def test_depth_loss_by_hand():
+    ratio = torch.tensor([1.0, 0.8, 1.25])
+    variance = ratio.log().numpy().var()
+    assert variance == pytest.approx(0.0331954, rel=1e-5)
+    assert float(depth_loss(DEPTH, TRUE_DEPTH)) == pytest.approx(0.3508191, rel=1e-5)
+
+
+def test_depth_loss_variance_does_not_see_a_common_factor():
+    # Doubling d leaves 5 * variance = .1659768 and gives the relative term 1.0969655.
+    assert float(depth_loss(2 * DEPTH, TRUE_DEPTH)) == pytest.approx(5 * 0.0331954 + 1.0969655, rel=1e-5)
+
+
+def test_dice_and_matching_score_by_hand():
+    p, t = torch.tensor([[0.9, 0.8, 0.2, 0.1]]), torch.tensor([[1.0, 1.0, 0.0, 0.0]])
+    value = dice(p, t)
+    assert float(value) == pytest.approx(0.9714008, rel=1e-5)
+    assert float(matching_score(torch.tensor([[0.6]]), value)) == pytest.approx(0.8821634, rel=1e-5)
+
+
+def test_focal_loss_by_hand():
+    # p = 0.9 on the target: 0.25 * 0.1^2 * -ln 0.9; p = 0.2 off the target: 0.75 * 0.2^2 * -ln 0.8.
+    logits = torch.tensor([[[math.log(9.0), math.log(0.25)]]])
+    expected = 0.25 * 0.01 * -math.log(0.9) + 0.75 * 0.04 * -math.log(0.8)
+    assert float(focal_loss(logits, torch.tensor([[[1.0, 0.0]]]), 2.0)) == pytest.approx(expected / 2, rel=1e-5)
+
+
+def test_mask_losses_ignore_void():
+    logits = torch.tensor([[2.0, -1.0, 50.0]])
+    targets, valid = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[1.0, 1.0, 0.0]])
+    bce, dice_loss = mask_losses(logits, targets, valid)
+    assert float(bce) == pytest.approx((math.log(1 + math.exp(-2)) + math.log(1 + math.exp(-1))) / 2, rel=1e-5)
+    p, q = 1 / (1 + math.exp(-2)), 1 / (1 + math.exp(1))
+    assert float(dice_loss) == pytest.approx(1 - 2 * p / (p * p + q * q + 1 + 1e-4), rel=1e-5)
+
+
+def test_semantic_loss_without_labels_is_zero():
+    assert float(semantic_loss(torch.randn(1, 3, 2, 2), torch.full((1, 2, 2), 255), 255)) == 0
+
+
+def test_sampling_equals_upsampling():
+    logits = torch.randn(3, 5, 7)
+    upsampled = torch.nn.functional.interpolate(logits[None], scale_factor=2, mode="bilinear")[0].flatten(1)
+    cells = torch.tensor([0, 13, 14, 77, 139])
+    torch.testing.assert_close(sample(logits, cells), upsampled[:, cells], rtol=1e-5, atol=1e-6)
+
+
+def test_each_group_is_matched_on_its_own_like_scipy():
+    generator = torch.Generator().manual_seed(0)
+    classes = [torch.tensor([1, 0, 2])]
+    masks = [torch.rand(3, 4, 4, generator=generator)]
+    class_logits = torch.randn(1, 10, 3, generator=generator)
+    mask_logits = torch.randn(1, 10, 4, 4, generator=generator)
+    ((query, target),) = match(class_logits, mask_logits, classes, masks, groups=2)
+    assert target.tolist() == [0, 1, 2, 0, 1, 2]
+    p = mask_logits[0].sigmoid().flatten(1).numpy().astype(float)
+    t = masks[0].flatten(1).numpy().astype(float)
+    overlap = 2 * p @ t.T / ((p**2).sum(1)[:, None] + (t**2).sum(1) + 1e-4)
+    score = class_logits[0].sigmoid().numpy()[:, [1, 0, 2]] ** 0.2 * overlap**0.8
+    for g in range(2):
+        rows, columns = linear_sum_assignment(-score[g * 5 : g * 5 + 5])
+        expected = rows[np.argsort(columns)] + g * 5
+        assert query[g * 3 : g * 3 + 3].tolist() == expected.tolist()
+
+
+def two_segment_targets():
+    """A 4x4 grid of stride-4 cells: class 1 left at 10 m, class 0 right at 20 m."""
+    segment = torch.tensor([[0, 0, 1, 1]] * 4)
+    masks = torch.stack([(segment == k) * 16 for k in (0, 1)]).to(torch.uint8)
+    return Targets(
+        classes=torch.tensor([1, 0]),
+        masks=masks,
+        valid=torch.full((4, 4), 16, dtype=torch.uint8),
+        segment=segment,
+        depth_m=torch.where(segment == 0, 10.0, 20.0),
+        semantic=1 - segment,
+    )
+
+
+def perfect_outputs(depth_left, depth_right):
+    """Two groups of two queries; both get everything right but for the depths given."""
+    left = torch.tensor([[30.0, -30.0]] * 2)
+    logit = lambda d: math.log(d / 88 / (1 - d / 88))  # noqa: E731
+    one_class = torch.tensor([[-20.0, 20.0], [20.0, -20.0]])
+    depth = torch.tensor([logit(depth_left), logit(depth_right)])
+    return {
+        "class_logits": one_class.repeat(2, 1)[None],
+        "mask_logits": torch.stack([left, -left]).repeat(2, 1, 1)[None],
+        "depth_logits": depth.repeat(2)[None, :, None, None].expand(1, 4, 2, 2),
+    }
+
+
+CONFIG = EfficientDPSConfig(backbone="resnet18", channels=8, num_classes=2, num_queries=2, num_groups=2)
+
+
+@pytest.mark.parametrize("points", [0, 16])
+def test_criterion_of_a_perfect_answer_is_nearly_nothing(points):
+    terms = Criterion(CONFIG, LossWeights(points=points))(perfect_outputs(10.0, 20.0), [two_segment_targets()])
+    assert float(terms["classification"]) < 1e-4
+    assert float(terms["depth"]) < 1e-3
+    # Upsampling softens one column of cells at the border (probability one half there), nothing else.
+    assert float(terms["dice"]) < 0.3
+
+
+def test_criterion_reads_each_cells_own_depth():
+    # Left twice too far, right exact: ratios are 2 and 1, half of the cells each.
+    terms = Criterion(CONFIG, LossWeights())(perfect_outputs(20.0, 20.0), [two_segment_targets()])
+    expected = 5 * (math.log(2) / 2) ** 2 + math.sqrt(0.5)
+    assert float(terms["depth"]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_criterion_without_any_target_still_has_a_gradient():
+    empty = Targets(
+        classes=torch.zeros(0, dtype=torch.int64),
+        masks=torch.zeros(0, 4, 4, dtype=torch.uint8),
+        valid=torch.zeros(4, 4, dtype=torch.uint8),
+        segment=torch.full((4, 4), -1),
+        depth_m=torch.full((4, 4), math.nan),
+        semantic=torch.full((4, 4), 255),
+    )
+    outputs = {k: v.clone().requires_grad_() for k, v in perfect_outputs(10.0, 20.0).items()}
+    total = torch.stack(list(Criterion(CONFIG, LossWeights())(outputs, [empty]).values())).sum()
+    total.backward()
+    assert math.isfinite(float(total))
+    assert outputs["class_logits"].grad.abs().sum() > 0
