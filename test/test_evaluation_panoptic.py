@@ -186,7 +186,7 @@ def test_merge_refuses_other_settings():
     with pytest.raises(ConfigError, match=r"three.*cityscapes"):
         Evaluator(SPACE).merge(Evaluator(CITYSCAPES))
     with pytest.raises(ConfigError, match="max_depth_m"):
-        Evaluator(SPACE).merge(Evaluator(SPACE, max_depth_m=80.0))
+        Evaluator(SPACE).merge(Evaluator(SPACE, max_depth_m=60.0))
 
 
 def test_agrees_with_torchmetrics_on_random_images():

@@ -7,16 +7,21 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 
-def provenance() -> dict[str, str]:
-    """Command line, date (with zone), processor and software of this process, ready for a report or JSON."""
-    arguments = [Path(sys.argv[0]).name, *sys.argv[1:]]
+def provenance(program: str, argv: Sequence[str] | None = None) -> dict[str, str]:
+    """Command line, date (with zone), processor and software of this process, ready for a report or JSON.
+
+    Args:
+        program: name of the command.
+        argv: its arguments; None takes those of this process.
+    """
     return {
-        "command": shlex.join(arguments),
+        "command": shlex.join([program, *(sys.argv[1:] if argv is None else argv)]),
         "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %z"),
         "hardware": hardware(),
         "software": f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.system()}",

@@ -110,7 +110,7 @@ def command(argv: Sequence[str] | None) -> None:
     evaluator = Evaluator(space, min_depth_m=args.min_depth, max_depth_m=args.max_depth, lambdas=args.lambdas)
     about, run = _run_files(args, evaluator) if args.predictions else _run_weights(args, evaluator)
     scores = evaluator.compute()
-    about["provenance"] = {**about.pop("made_with", {}), **provenance()}
+    about["provenance"] = {**about.pop("made_with", {}), **provenance("dps_evaluate", argv)}
     latency = latency_summary(run.timings_ms)
     print(scores.table())
     if latency:

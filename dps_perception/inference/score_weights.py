@@ -84,31 +84,27 @@ def score_weights(
         if sample.panoptic is None:
             raise DatasetError(f"sample {sample.sample_id} of {source.name} has no panoptic labels to score against")
         prediction = predictor.predict(sample.image, sample.intrinsics)
+        # A panoptic-only network gives NaN everywhere: that is no depth rather than a wrong one.
+        depth_m = prediction.depth_m if np.isfinite(prediction.depth_m).any() else None
         try:
-            evaluator.update(prediction.panoptic, prediction.depth_m, sample.panoptic, sample.depth_m)
+            evaluator.update(prediction.panoptic, depth_m, sample.panoptic, sample.depth_m)
         except DatasetError as error:
             raise DatasetError(f"sample {sample.sample_id} of {source.name}: {error}") from error
         for stage, milliseconds in prediction.timings_ms.items():
             timings[stage].append(milliseconds)
         timings["total"].append(sum(prediction.timings_ms.values()))
         if save_to is not None:
-            write_prediction(save_to, split, sample.sample_id, prediction.panoptic, prediction.depth_m)
+            write_prediction(save_to, split, sample.sample_id, prediction.panoptic, depth_m)
         if index in shown:
             one = evaluator.fresh()
-            one.update(prediction.panoptic, prediction.depth_m, sample.panoptic, sample.depth_m)
+            one.update(prediction.panoptic, depth_m, sample.panoptic, sample.depth_m)
             scores = one.compute()
-            note = f"this image alone: PQ {scores.pq:.1f}, DPQ {scores.dpq:.1f}, abs rel {scores.abs_rel:.3f}"
+            note = f"this image alone: PQ {scores.pq:.1f}"
+            if one.images_with_depth:
+                note += f", DPQ {scores.dpq:.1f}, abs rel {scores.abs_rel:.3f}"
+            true = (sample.panoptic, sample.depth_m)
             rows.append(
-                sample_pictures(
-                    sample.sample_id,
-                    sample.image,
-                    space,
-                    prediction.panoptic,
-                    prediction.depth_m,
-                    sample.panoptic,
-                    sample.depth_m,
-                    note=note if sample.depth_m is not None else f"this image alone: PQ {scores.pq:.1f}",
-                )
+                sample_pictures(sample.sample_id, sample.image, space, prediction.panoptic, depth_m, *true, note=note)
             )
     total = timings.pop("total", [])
     return Run({**timings, "total": total}, rows)

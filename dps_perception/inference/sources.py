@@ -17,6 +17,7 @@ from ..data.bag import BagReader
 from ..data.drive_bag import DRIVE_TOPICS, read_samples
 from ..data.dvps import DvpsFolder
 from ..data.street import seeds, single_image
+from ..data.street.dataset import VERSION
 from ..errors import ConfigError, DatasetError, nearest
 from ..types import Sample
 
@@ -130,7 +131,7 @@ class StreetSource:
     processes: int = 1
 
     def __post_init__(self) -> None:
-        self.name = f"{STREET}{self.split} at {self.size[0]}x{self.size[1]}"
+        self.name = f"{STREET}{self.split} at {self.size[0]}x{self.size[1]}, street world version {VERSION}"
 
     def __len__(self) -> int:
         return _limited(len(STREET_SPLITS[self.split]), self.limit)
