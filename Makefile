@@ -1,0 +1,43 @@
+# make setup | demo | test | lint | lock | clean. Everything lives in .venv; nothing outside this folder is changed.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first Python that the wheels support, otherwise any, for the set-up to say what is wrong with it.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && exit; done; \
+	echo python3)
+
+# A sourced ROS installation must not shine into the wheel environment.
+unexport PYTHONPATH LD_LIBRARY_PATH CMAKE_PREFIX_PATH
+export AMENT_PREFIX_PATH := $(CURDIR)/$(VENV)
+# Without this profile images between processes are lost; its comments say why. Humble reads the second name.
+export FASTDDS_DEFAULT_PROFILES_FILE := $(CURDIR)/config/fastdds.xml
+export FASTRTPS_DEFAULT_PROFILES_FILE := $(CURDIR)/config/fastdds.xml
+
+.PHONY: setup demo test lint lock clean
+
+setup:
+	@command -v $(PYTHON) >/dev/null || { echo "set-up: no Python found; apt install python3.11 python3.11-dev" >&2; exit 1; }
+	@$(PYTHON) tools/setup_env.py
+
+# IMAGES: a folder of images or a video of your own. DEMO_ARGS: see .venv/bin/dps_demo --help.
+demo: setup
+	@$(BIN)/dps_demo $(if $(IMAGES),--images "$(IMAGES)") $(DEMO_ARGS)
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+# TEST_ARGS: for pytest, such as "-k camera" or "test/test_core_labels.py".
+test: lint
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
+
+# The pins as they are now stay; UPGRADE=--upgrade looks for newer ones, UPGRADE="--upgrade-package NAME" for one.
+lock: setup
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+		--no-header $(UPGRADE) requirements.in --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) .venv.lock .venv.partial build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,29 @@
+"""Settings of every test process, made before anything imports rclpy, NumPy or torch."""
+
+import os
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_DOMAIN_ID = 101  # above it DDS ports meet those that Linux gives to outgoing connections
+
+
+def _domain_id(worker: str) -> int:
+    """1..101, one for each worker of a run, different runs from different folders mostly apart (0 is everyone's)."""
+    number = int("".join(filter(str.isdigit, worker)) or 0)
+    return 1 + (zlib.crc32(str(ROOT).encode()) + number) % MAX_DOMAIN_ID
+
+
+os.environ["ROS_DOMAIN_ID"] = str(_domain_id(os.environ.get("PYTEST_XDIST_WORKER", "gw0")))
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"  # off by default: wrong types would be published as garbage
+os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(
+    ROOT / "config" / "fastdds.xml"
+)
+os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix="dps-test-log-")
+os.environ.setdefault("HOME", os.environ["ROS_LOG_DIR"])
+os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the machine's few cores
+os.environ.setdefault("MPLBACKEND", "Agg")
