@@ -10,13 +10,14 @@ ROOT = Path(__file__).resolve().parent.parent
 MAX_DOMAIN_ID = 101  # above it DDS ports meet those that Linux gives to outgoing connections
 
 
-def _domain_id(worker: str) -> int:
-    """1..101, one for each worker of a run, different runs from different folders mostly apart (0 is everyone's)."""
-    number = int("".join(filter(str.isdigit, worker)) or 0)
-    return 1 + (zlib.crc32(str(ROOT).encode()) + number) % MAX_DOMAIN_ID
+def _domain_id() -> int:
+    """1..101 (0 is everyone's): one for each worker of a run, and runs at the same time are mostly apart."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    worker = "".join(filter(str.isdigit, os.environ.get("PYTEST_XDIST_WORKER", "gw0")))
+    return 1 + (zlib.crc32(run.encode()) + int(worker)) % MAX_DOMAIN_ID
 
 
-os.environ["ROS_DOMAIN_ID"] = str(_domain_id(os.environ.get("PYTEST_XDIST_WORKER", "gw0")))
+os.environ["ROS_DOMAIN_ID"] = str(_domain_id())
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"  # off by default: wrong types would be published as garbage
 os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(
