@@ -66,11 +66,11 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in FOREIGN}
 
 
-def run(what: str, *command: object, log: Path | None = None, **variables: str) -> None:
+def run(what: str, *command: object, cure: str = "", log: Path | None = None, **variables: str) -> None:
     """Run a command, its progress on the terminal if there is one and no log is asked for.
 
     Raises:
-        SetupError: it failed; `what` and the command's own words in one line.
+        SetupError: it failed; `what`, the command's own words and the cure in one line.
     """
     show = log is None and sys.stderr.isatty()
     done = subprocess.run(
@@ -86,14 +86,18 @@ def run(what: str, *command: object, log: Path | None = None, **variables: str) 
         with log.open("a") as stream:
             stream.write(done.stdout)
     if done.returncode:
-        words = _reason(done.stdout) or "see above"
-        raise SetupError(f"{what} failed: {words}{f'; everything it said is in {log}' if log else ''}")
+        parts = [
+            f"{what} failed: {_reason(done.stdout) or 'see above'}",
+            cure,
+            f"all it said is in {log}" if log else "",
+        ]
+        raise SetupError("; ".join(part for part in parts if part))
 
 
 def _reason(output: str) -> str:
-    """The lines of a failed command that say why: its first error and where different its last line."""
+    """The lines of a failed command that say why: its first error, the next line like it, and the last one."""
     lines = [re.sub(r"^[^\w\[/<(`'\"]+", "", line).strip() for line in output.splitlines()]
     lines = [line for line in lines if line]
-    telling = [line for line in lines if re.search(r"error|fail|mismatch|denied|no space", line, re.IGNORECASE)]
-    first_and_last = dict.fromkeys([*telling[:1], *lines[-1:]])
-    return " | ".join(first_and_last)
+    telling = [line for line in lines if re.search(r"error|cause|fail|mismatch|denied|no space", line, re.IGNORECASE)]
+    telling = telling or lines
+    return " | ".join(dict.fromkeys([*telling[:2], *telling[-1:]]))

@@ -32,6 +32,7 @@ STANDINS = ROOT / "tools" / "ros_standins"
 HOOK = ROOT / "tools" / "cmake" / "drop_missing_includes.cmake"
 STAMPS = Stamps(VENV / "dps_setup.json")
 UV_AT_LEAST = (0, 5)
+AGAIN = "check the network and the disk, then run it again"
 PACKAGE = "dps_perception"
 # What an editable install leaves out: resource index entry and shared files, as links so that they are never stale.
 LINKS = {
@@ -74,7 +75,7 @@ def _fetch_uv(folder: Path) -> Path:
     wanted, target = folder / "uv.txt", folder / "uv"
     wanted.write_text(entry[0])
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    run("fetching uv", *pip, "--require-hashes", "--target", target, "-r", wanted)
+    run("fetching uv", *pip, "--require-hashes", "--target", target, "-r", wanted, cure=AGAIN)
     return target / "bin" / "uv"
 
 
@@ -88,7 +89,7 @@ def install_wheels() -> None:
     def install(uv: Path, venv: Path) -> None:
         run("making the environment", uv, "venv", "--quiet", "--clear", "--python", sys.executable, venv)
         command = [uv, "pip", "install", "--no-deps", "--require-hashes", "--python", venv / "bin" / "python"]
-        run("installing packages", *command, "--requirements", LOCK)
+        run("installing packages", *command, "--requirements", LOCK, cure=AGAIN)
 
     with installer() as uv:
         if STAMPS.all():  # a working environment stays until all of the next one is on this machine
