@@ -62,8 +62,8 @@ def test_overlay_blends_class_colours_and_borders_instances():
     np.testing.assert_allclose(picture[55, 100], (100 + np.array([128, 64, 128])) / 2, atol=1)
     np.testing.assert_allclose(picture[22, 22], (100 + np.array([0, 0, 142])) / 2, atol=1)
     np.testing.assert_allclose(picture[2, 2], [50, 50, 50], atol=1)
-    assert (picture[25:35, 49:51] == 255).all(), "a border on both sides where two cars touch"
-    assert (picture[25:35, 19] < 255).all(), "none on the stuff outside"
+    assert (picture[37:40, 49:51] == 255).all(), "a border on both sides where two cars touch"
+    assert (picture[20:40, 19] < 255).all(), "none on the stuff outside"
 
 
 def test_overlay_writes_names_on_big_segments_only():
