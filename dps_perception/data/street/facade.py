@@ -17,10 +17,10 @@ BRICK, COURSED = 1, 2
 
 def shade_facade(hits: Hits, surface: Surface, i: Index, weather: Weather) -> None:
     """Params: floor height (m), window pitch (m), window share, style, window height 0..1, shop 0..1."""
-    face, half, params = hits.face[i], hits.half[i], hits.params[i]
-    footprint, level, grain = hits.footprint_m[i], hits.level[i], hits.grain[i]
-    height = hits.v[i] + half[:, 2]
-    along = hits.u[i] + np.where(face == X_FACE, half[:, 1], half[:, 0])
+    face, half, params = hits.face.take(i, 0), hits.half.take(i, 0), hits.params.take(i, 0)
+    footprint, level, grain = hits.footprint_m.take(i, 0), hits.level.take(i, 0), hits.grain.take(i, 0)
+    height = hits.v.take(i, 0) + half[:, 2]
+    along = hits.u.take(i, 0) + np.where(face == X_FACE, half[:, 1], half[:, 0])
     floor_m, pitch_m, share, style, tall, shop = (params[:, k] for k in range(4, 10))
     offset = params[:, 3]
 
@@ -39,11 +39,11 @@ def shade_facade(hits: Hits, surface: Surface, i: Index, weather: Weather) -> No
     sill = ~window & near & (inside_x > -0.12) & (inside_y > -0.12) & (inside_y < 0)
     chance = scramble(column * F(12.98) + story * F(78.23) + offset)
 
-    wall = surface.color[i] * np.where(ground, F(0.85), F(1.0))[:, None]
-    mortar = (style == BRICK) & (fraction(hits.v[i] * F(8)) < 0.14) & (footprint < 0.05)
+    wall = surface.color.take(i, 0) * np.where(ground, F(0.85), F(1.0))[:, None]
+    mortar = (style == BRICK) & (fraction(hits.v.take(i, 0) * F(8)) < 0.14) & (footprint < 0.05)
     wall = np.where(mortar[:, None], wall * F(1.25), wall)
     wall = np.where(((style == COURSED) & (y < 0.06))[:, None], wall * F(1.2), wall)
-    streaks = noise(hits.u[i] * F(0.5), hits.v[i] * F(0.12) + offset, 8.0, level - 2)
+    streaks = noise(hits.u.take(i, 0) * F(0.5), hits.v.take(i, 0) * F(0.12) + offset, 8.0, level - 2)
     wall = wall * (F(1) - F(0.28) * smooth_step(0.55, 0.75, streaks))[:, None]
 
     glass = (F(0.02) + F(0.09) * chance * grain)[:, None] * np.array([0.9, 1.0, 1.1], F)
@@ -51,7 +51,7 @@ def shade_facade(hits: Hits, surface: Surface, i: Index, weather: Weather) -> No
     cloth = (F(0.2) + F(0.25) * fraction(chance * 13))[:, None] * np.array([1, 0.97, 0.9], F)
     glass = np.where(curtain[:, None], cloth, glass)
     shop_color = np.stack([scramble(column * F(k) + offset) for k in (3.1, 5.7, 9.2)], 1) ** 2
-    goods = F(0.28) * smooth_step(0.45, 0.65, noise(hits.u[i] * 2, hits.v[i] * 2, 4.0, level + 1))
+    goods = F(0.28) * smooth_step(0.45, 0.65, noise(hits.u.take(i, 0) * 2, hits.v.take(i, 0) * 2, 4.0, level + 1))
     glass = np.where((is_shop & ~curtain)[:, None], glass + shop_color * goods[:, None], glass)
     wall = np.where((is_shop & (y > 0.84))[:, None], shop_color * F(0.7) + F(0.03), wall)
 

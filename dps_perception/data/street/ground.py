@@ -76,7 +76,7 @@ def shade_ground(scene: Scene, x: Floats, y: Floats, footprint_m: Floats, raised
     bare = np.clip((patches[i] - F(0.55)) * 6, 0, 1)[:, None]
     soil = np.array([0.2, 0.15, 0.1], F) * (F(0.6) + F(0.5) * grain[i, None])
     color[i] = grass * (1 - bare) + bare * soil
-    wet = F(look.wet) * smooth_step(0.42, 0.6, patches) * (class_id == classes.ROAD)
+    wet = F(look.wet) * smooth_step(0.38, 0.72, patches) * (class_id == classes.ROAD)
     return GroundSurface(class_id, color, wet.astype(F))
 
 

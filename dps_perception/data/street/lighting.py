@@ -113,7 +113,7 @@ class Light:
         u, v = np.clip(u, 2, view.width - 3), np.clip(v, 2, view.height - 3)
         texels, lit = shadow.depth.ravel(), np.zeros(len(u), F)
         for du, dv in SHADOW_TAPS:
-            lit += texels[(v + F(dv)).astype(np.int32) * view.width + (u + F(du)).astype(np.int32)] > depth
+            lit += texels.take((v + F(dv)).astype(np.int32) * view.width + (u + F(du)).astype(np.int32)) > depth
         return np.where(inside, lit * F(1 / len(SHADOW_TAPS)), F(1))
 
     def _openness(self, point: Floats, is_ground: NDArray[np.bool_]) -> Floats:
@@ -122,7 +122,9 @@ class Light:
         offset = (point[:, :2] - self.contact.centre[:2].astype(F)) / F(CONTACT_PIXEL_M) + F(cover.shape[0] / 2)
         pixel = np.clip(offset, 0, last).astype(np.int32)
         strength = F(0.75) * np.where(is_ground, F(1), F(0.55))
-        near = cover[pixel[:, 1], pixel[:, 0]] * np.exp(-np.maximum(point[:, 2], 0) * F(1.1))
+        near = cover.ravel().take(pixel[:, 1] * cover.shape[1] + pixel[:, 0]) * np.exp(
+            -np.maximum(point[:, 2], 0) * F(1.1)
+        )
         height = np.clip(point[:, 2] * F(0.4) + is_ground, 0, 1)
         return (1 - strength * near) * (F(0.72) + F(0.28) * height)
 
@@ -134,10 +136,11 @@ class Light:
         i = np.flatnonzero((highlight > 0) | (mirror > 0))
         if not len(i):
             return
-        facing = -(ray[i] * normal[i]).sum(1)
-        bounced = ray[i] + 2 * facing[:, None] * normal[i]
-        shine = np.clip(bounced @ weather.to_sun.astype(F), 0, 1) ** 40 * highlight[i] * (sun[i] > 0)
-        lit = color[i] + shine[:, None] * weather.sun.astype(F)
+        ray, normal, mirror = ray.take(i, 0), normal.take(i, 0), mirror.take(i)
+        facing = -(ray * normal).sum(1)
+        bounced = ray + 2 * facing[:, None] * normal
+        shine = np.clip(bounced @ weather.to_sun.astype(F), 0, 1) ** 40 * highlight.take(i) * (sun.take(i) > 0)
+        lit = color.take(i, 0) + shine[:, None] * weather.sun.astype(F)
         upwards = np.clip(bounced[:, 2] * F(2.5) + F(0.35), 0, 1)[:, None]
         ripple = noise(
             bounced[:, 0] * F(0.9) + bounced[:, 1] * F(0.7),
@@ -147,7 +150,7 @@ class Light:
         )[:, None]
         street = (weather.horizon * 0.25).astype(F)
         sky = (weather.sky * 0.8 + weather.horizon * 0.3).astype(F) * (F(0.5) + ripple)
-        share = (mirror[i] * (F(0.4) + F(1.2) * (1 - np.clip(facing, 0, 1)) ** 3))[:, None]
+        share = (mirror * (F(0.4) + F(1.2) * (1 - np.clip(facing, 0, 1)) ** 3))[:, None]
         color[i] = lit * (1 - share) + (street * (1 - upwards) + upwards * sky) * share
 
 

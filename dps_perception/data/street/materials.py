@@ -29,12 +29,12 @@ def shade_materials(hits: Hits, surface: Surface, weather: Weather) -> None:
 
 def shade_leaf(hits: Hits, surface: Surface, i: Index, weather: Weather) -> None:
     """Mottled, darker below, with normals that scatter."""
-    params = hits.params[i]
-    u, v = flatten(*hits.unit[i].T, *hits.metric[i].T)
-    leaf = noise(u * F(2.3) + params[:, 3], v * F(2.1), 4.0, hits.level[i] + 1)
-    tone = F(0.25) + F(1.3) * leaf ** F(1.5) + F(0.5) * (hits.grain[i] - F(0.5))
+    params = hits.params.take(i, 0)
+    u, v = flatten(*hits.unit.take(i, 0).T, *hits.metric.take(i, 0).T)
+    leaf = noise(u * F(2.3) + params[:, 3], v * F(2.1), 4.0, hits.level.take(i, 0) + 1)
+    tone = F(0.25) + F(1.3) * leaf ** F(1.5) + F(0.5) * (hits.grain.take(i, 0) - F(0.5))
     surface.color[i] = params[:, :3] * (tone * (F(0.75) + F(0.35) * hits.unit[i, 2]))[:, None]
-    scatter = np.stack([leaf - F(0.5), hits.grain[i] - F(0.5), np.full(len(i), 0.45, F)], 1)
+    scatter = np.stack([leaf - F(0.5), hits.grain.take(i, 0) - F(0.5), np.full(len(i), 0.45, F)], 1)
     normal = surface.normal[i] * F(0.7) + scatter
     surface.normal[i] = normal / np.sqrt((normal**2).sum(1, keepdims=True))
 
@@ -49,8 +49,8 @@ def shade_paint(hits: Hits, surface: Surface, i: Index, weather: Weather) -> Non
         return
     i, slab = i[hull], slab[hull]
     lower = slab < 1.5
-    face, unit, metric, half = hits.face[i], hits.unit[i], hits.metric[i], hits.half[i]
-    footprint, color = hits.footprint_m[i], surface.color[i]
+    face, unit, metric, half = hits.face.take(i, 0), hits.unit.take(i, 0), hits.metric.take(i, 0), hits.half.take(i, 0)
+    footprint, color = hits.footprint_m.take(i, 0), surface.color.take(i, 0)
     x, y, z = unit[:, 0], metric[:, 1], unit[:, 2]
     end, flank = face == X_FACE, face == Y_FACE
     lamp = ~lower & end & (np.abs(y) > half[:, 1] * F(0.6)) & (z < 0.7) & (z > -0.9)
@@ -75,7 +75,7 @@ def shade_paint(hits: Hits, surface: Surface, i: Index, weather: Weather) -> Non
 
 def shade_cabin(hits: Hits, surface: Surface, i: Index, weather: Weather) -> None:
     """Glass houses of cars and cabs of lorries (params: half length, half width, lorry flag)."""
-    face, z, color = hits.face[i], hits.unit[i, 2], surface.color[i]
+    face, z, color = hits.face.take(i, 0), hits.unit[i, 2], surface.color.take(i, 0)
     across = np.where(face == X_FACE, hits.unit[i, 1], hits.unit[i, 0])
     lorry = hits.params[i, 6] > 0.5
     pillar = (face == Y_FACE) & (np.abs(hits.metric[i, 0] + F(0.05)) < 0.045)
@@ -91,7 +91,13 @@ def shade_cabin(hits: Hits, surface: Surface, i: Index, weather: Weather) -> Non
 
 def shade_coachwork(hits: Hits, surface: Surface, i: Index, weather: Weather) -> None:
     """Buses and trams (params: 1, half length), and the loads of lorries (params: 0, 0, kind)."""
-    face, unit, u, params, color = hits.face[i], hits.unit[i], hits.u[i], hits.params[i], surface.color[i]
+    face, unit, u, params, color = (
+        hits.face.take(i, 0),
+        hits.unit.take(i, 0),
+        hits.u.take(i, 0),
+        hits.params.take(i, 0),
+        surface.color.take(i, 0),
+    )
     z, bus, end, flank = unit[:, 2], params[:, 4] > 0.5, face == X_FACE, face == Y_FACE
     edge = np.abs(unit[:, 1])
     window = bus & (face != Z_FACE) & (z > -0.1) & (z < 0.68) & ((fraction(u / F(1.35)) > 0.06) | end)
@@ -102,9 +108,16 @@ def shade_coachwork(hits: Hits, surface: Surface, i: Index, weather: Weather) ->
     color[stripe] = color[stripe] * F(0.3) + F(0.25)
     color[bus & end & (z > 0.72) & (edge < 0.6)] = F(0.03)
     color[bus & flank & (fraction(u / F(5)) < 0.22) & (z > -0.9) & (z < 0.6)] *= F(0.3)
-    rib = ~bus & (params[:, 6] > 0.5) & (fraction(u * F(1.6)) < 0.12) & (hits.footprint_m[i] < 0.15)
+    rib = ~bus & (params[:, 6] > 0.5) & (fraction(u * F(1.6)) < 0.12) & (hits.footprint_m.take(i, 0) < 0.15)
     color[rib] *= F(0.75)
-    logo = ~bus & flank & (np.abs(unit[:, 0]) < 0.5) & (np.abs(z) < 0.3) & (hits.grain[i] > 0.5) & (params[:, 6] != 1)
+    logo = (
+        ~bus
+        & flank
+        & (np.abs(unit[:, 0]) < 0.5)
+        & (np.abs(z) < 0.3)
+        & (hits.grain.take(i, 0) > 0.5)
+        & (params[:, 6] != 1)
+    )
     color[logo] = color[logo][:, ::-1] * F(0.6)
     color[~bus & end & (edge > 0.8) & (np.abs(z + F(0.9)) < 0.06)] = np.array([0.5, 0.02, 0.02], F)
     surface.color[i] = color
@@ -115,14 +128,14 @@ def shade_tyre(hits: Hits, surface: Surface, i: Index, weather: Weather) -> None
     """Rubber with a rim of spokes."""
     x, y = hits.unit[i, 0], hits.unit[i, 1]
     radius2 = x * x + y * y
-    rim = (hits.face[i] == Z_FACE) & (radius2 < 0.4)
+    rim = (hits.face.take(i, 0) == Z_FACE) & (radius2 < 0.4)
     bright = (fraction(np.arctan2(y, x) * F(0.8) + hits.params[i, 3]) < 0.6) | (radius2 < 0.05)
     surface.color[i] = np.where(rim, np.where(bright, F(0.4), F(0.06)), F(0.018))[:, None]
 
 
 def shade_sign(hits: Hits, surface: Surface, i: Index, weather: Weather) -> None:
     """Traffic signs (params: face kind of `furniture`): a border, a field and a glyph; grey from behind."""
-    unit, face, params = hits.unit[i], hits.face[i], hits.params[i]
+    unit, face, params = hits.unit.take(i, 0), hits.face.take(i, 0), hits.params.take(i, 0)
     kind = params[:, 4]
     is_round = (kind == RING) | (kind == DISC)
     front = np.where(is_round, (face == Z_FACE) & (unit[:, 2] > 0), (face == X_FACE) & (unit[:, 0] > 0))
@@ -151,9 +164,9 @@ def shade_traffic_light(hits: Hits, surface: Surface, i: Index, weather: Weather
     height = (hits.unit[i, 2] + 1) * F(1.5)
     lens_index = np.clip(np.floor(height), 0, 2)
     radius2 = (fraction(height) - F(0.5)) ** 2 + (hits.unit[i, 1] * F(0.5)) ** 2
-    lens = (hits.face[i] == X_FACE) & (hits.unit[i, 0] < 0) & (radius2 < 0.13)
+    lens = (hits.face.take(i, 0) == X_FACE) & (hits.unit[i, 0] < 0) & (radius2 < 0.13)
     lit = lens & (lens_index == hits.params[i, 4])
-    color, lamp = surface.color[i], LIGHT_COLORS[lens_index.astype(int)]
+    color, lamp = surface.color.take(i, 0), LIGHT_COLORS[lens_index.astype(int)]
     color[lens] = lamp[lens] * F(0.08)
     color[lit] = lamp[lit]
     surface.color[i] = color
@@ -162,18 +175,18 @@ def shade_traffic_light(hits: Hits, surface: Surface, i: Index, weather: Weather
 
 def shade_brick(hits: Hits, surface: Surface, i: Index, weather: Weather) -> None:
     """Courses of brick, mortar where near enough."""
-    course = hits.v[i] * F(11)
-    column = hits.u[i] * F(4) + F(0.5) * (np.floor(course) % 2)
-    mortar = ((fraction(column) < 0.06) | (fraction(course) < 0.14)) & (hits.footprint_m[i] < 0.04)
+    course = hits.v.take(i, 0) * F(11)
+    column = hits.u.take(i, 0) * F(4) + F(0.5) * (np.floor(course) % 2)
+    mortar = ((fraction(column) < 0.06) | (fraction(course) < 0.14)) & (hits.footprint_m.take(i, 0) < 0.04)
     tone = F(0.8) + F(0.35) * scramble(np.floor(column) * F(7.7) + np.floor(course) * F(3.3))
-    color: Floats = surface.color[i] * tone[:, None]
+    color: Floats = surface.color.take(i, 0) * tone[:, None]
     color[mortar] = color[mortar] * F(0.6) + F(0.15)
     surface.color[i] = color
 
 
 def shade_cloth(hits: Hits, surface: Surface, i: Index, weather: Weather) -> None:
     """Folds."""
-    folds = noise(hits.u[i] * 3 + hits.params[i, 3], hits.v[i] * 2, 4.0, hits.level[i])
+    folds = noise(hits.u.take(i, 0) * 3 + hits.params[i, 3], hits.v.take(i, 0) * 2, 4.0, hits.level.take(i, 0))
     surface.color[i] *= (F(0.65) + F(0.6) * folds)[:, None]
 
 

@@ -15,10 +15,11 @@ _SEED, _LOWEST_FREQUENCY = 5, 4
 
 @dataclass(frozen=True)
 class Pyramid:
-    """All levels in one flat array; level 0 is `SIZE` x `SIZE`."""
+    """All levels in one flat array; level k starts at `offsets[k]` and is `sizes[k]` squared."""
 
     texels: NDArray[np.float32]
-    offsets: NDArray[np.int64]
+    offsets: NDArray[np.int32]
+    sizes: NDArray[np.int32]
 
 
 @functools.cache
@@ -34,8 +35,9 @@ def pyramid() -> Pyramid:
     while levels[-1].shape[0] > 4:
         finer = levels[-1]
         levels.append(finer.reshape(finer.shape[0] // 2, 2, -1, 2).mean((1, 3)))
-    offsets = np.cumsum([0] + [a.size for a in levels])[:-1].astype(np.int64)
-    return Pyramid(np.concatenate([a.ravel() for a in levels]), offsets)
+    offsets = np.cumsum([0] + [a.size for a in levels])[:-1].astype(np.int32)
+    sizes = np.array([len(a) for a in levels], np.int32)
+    return Pyramid(np.concatenate([a.ravel() for a in levels]), offsets, sizes)
 
 
 def level_of_detail(footprint_m: NDArray[np.float32], tile_m: float = 4.0) -> NDArray[np.int32]:
@@ -46,17 +48,18 @@ def level_of_detail(footprint_m: NDArray[np.float32], tile_m: float = 4.0) -> ND
 def noise(u: NDArray[Any], v: NDArray[Any], tile_m: float, level: NDArray[Any]) -> NDArray[np.float32]:
     """Noise of period `tile_m` metres at (u, v) metres, from the given mip levels (clipped to those there are)."""
     mips = pyramid()
-    level = np.clip(level, 0, len(mips.offsets) - 1).astype(np.int64)
-    size = SIZE >> level
-    column = (u * (size * (1 / tile_m))).astype(np.int64) & (size - 1)
-    row = (v * (size * (1 / tile_m))).astype(np.int64) & (size - 1)
-    return mips.texels[mips.offsets[level] + row * size + column]
+    level = np.clip(level, 0, len(mips.offsets) - 1)
+    size = mips.sizes.take(level)
+    scale = (mips.sizes / tile_m).astype(np.float32).take(level)
+    column = (u * scale).astype(np.int32) & (size - 1)
+    row = (v * scale).astype(np.int32) & (size - 1)
+    return mips.texels.take(mips.offsets.take(level) + row * size + column)
 
 
 def fine_noise(column: NDArray[np.float32], row: NDArray[np.float32]) -> NDArray[np.float32]:
     """Noise at texel coordinates of the finest level (wrapped)."""
     i, j = column.astype(np.int32) & (SIZE - 1), row.astype(np.int32) & (SIZE - 1)
-    return pyramid().texels[j * SIZE + i]
+    return pyramid().texels.take(j * SIZE + i)
 
 
 def fraction(x: NDArray[Any]) -> NDArray[Any]:

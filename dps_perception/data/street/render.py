@@ -134,13 +134,13 @@ def _annotate(
     depth = np.where(in_hole, outline.depth, hits.depth)
     primitive = np.where(in_hole, outline.primitive, hits.primitive)
     on_solid = primitive >= 0
-    class_id = np.where(on_solid, posed.class_id[primitive], ground_class)
+    class_id = np.where(on_solid, posed.class_id.take(primitive), ground_class)
     class_id = np.where(np.isinf(depth), classes.SKY, class_id)
-    instance_id = np.where(on_solid, posed.instance_id[primitive], 0)
+    instance_id = np.where(on_solid, posed.instance_id.take(primitive), 0)
     panoptic = pack(class_id, instance_id)
     area = np.bincount(panoptic.ravel(), minlength=VOID_PANOPTIC_ID + 1)
     tiny = area < SMALLEST_SEGMENT_PX * panoptic.size / REFERENCE_PX
-    return np.where(tiny[panoptic], np.uint16(VOID_PANOPTIC_ID), panoptic), depth
+    return np.where(tiny.take(panoptic), np.uint16(VOID_PANOPTIC_ID), panoptic), depth
 
 
 def single_image(seed: int, height: int, width: int, supersample: int = 1) -> Sample:

@@ -50,20 +50,24 @@ def _shade_rows(
     u = np.tile(np.arange(width, dtype=F), count)
     v = np.repeat(np.arange(rows.start, rows.stop, dtype=F), width)
     d = view.directions.astype(F)
-    ray = np.stack([d[0, j] + d[1, j] * u + d[2, j] * v for j in range(3)], 1)
-    stretch = np.sqrt((ray * ray).sum(1))
-    ray /= stretch[:, None]
+    x, y, z = (d[0, j] + d[1, j] * u + d[2, j] * v for j in range(3))
+    stretch = np.sqrt(x * x + y * y + z * z)
+    ray = np.empty((len(depth), 3), F)
+    for j, part in enumerate((x, y, z)):
+        np.divide(part, stretch, out=ray[:, j])
 
     image, ground_class = np.empty((len(depth), 3), F), np.zeros(len(depth), np.uint8)
     is_sky = np.isinf(depth)
     sky = np.flatnonzero(is_sky)
     image[sky] = sky_color(scene.weather, ray[sky])
     hit = np.flatnonzero(~is_sky)
-    ray, primitive = ray[hit], primitive[hit]
-    distance = depth[hit] * stretch[hit]
+    if len(sky):
+        ray, primitive = ray.take(hit, 0), primitive.take(hit)
+        depth, stretch = depth.take(hit), stretch.take(hit)
+    distance = depth * stretch
     point = view.centre.astype(F) + distance[:, None] * ray
     assert view.intrinsics is not None
-    pixel_m = depth[hit] / F(view.intrinsics.fx)
+    pixel_m = depth / F(view.intrinsics.fx)
 
     color, normal = np.empty((len(hit), 3), F), np.zeros((len(hit), 3), F)
     highlight, glow, mirror = (np.zeros(len(hit), F) for _ in range(3))
@@ -75,7 +79,7 @@ def _shade_rows(
     color[g], normal[g, 2] = ground.color, 1
     highlight[g], mirror[g] = ground.wet, ground.wet * F(0.4)
 
-    hits, surface = describe(posed, primitive[s], point[s], ray[s], pixel_m[s])
+    hits, surface = describe(posed, primitive.take(s), point.take(s, 0), ray.take(s, 0), pixel_m.take(s))
     shade_materials(hits, surface, scene.weather)
     color[s], normal[s], highlight[s] = surface.color, surface.normal, surface.highlight
     glow[s], mirror[s] = surface.glow, surface.mirror

@@ -66,9 +66,11 @@ def describe(posed: Posed, primitive: Index, point: Floats, ray: Floats, pixel_m
         ray: (n, 3) unit vectors away from the camera.
         pixel_m: (n,) size of a pixel at that depth.
     """
-    inverse, taper = posed.inverse[primitive], posed.taper[primitive]
-    shape, half, params = posed.shape[primitive], posed.half[primitive], posed.params[primitive]
-    offset = point - posed.centre[primitive]
+    # `take` is several times faster than indexing with an array.
+    inverse, taper = posed.inverse.take(primitive, 0), posed.taper.take(primitive, 0)
+    shape, half = posed.shape.take(primitive), posed.half.take(primitive, 0)
+    params = posed.params.take(primitive, 0)
+    offset = point - posed.centre.take(primitive, 0)
     unit = np.empty_like(point)
     for j in range(3):
         row = inverse[:, j]
@@ -88,7 +90,7 @@ def describe(posed: Posed, primitive: Index, point: Floats, ray: Floats, pixel_m
     level, offset_m = level_of_detail(footprint), params[:, 3]
     grain = noise(u + offset_m, v + offset_m * F(1.7), 4.0, level)
     blots = noise(u + offset_m * F(3.1), v + offset_m, 32.0, level - 3)
-    hits = Hits(unit, metric, face, u, v, half, params, posed.material[primitive], footprint, level, grain, blots)
+    hits = Hits(unit, metric, face, u, v, half, params, posed.material.take(primitive), footprint, level, grain, blots)
     color = params[:, :3] * (F(0.82) + F(0.2) * grain + F(0.16) * blots)[:, None]
     zeros = np.zeros(len(primitive), F)
     return hits, Surface(color, normal, zeros, zeros.copy(), zeros.copy())
