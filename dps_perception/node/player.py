@@ -1,0 +1,209 @@
+"""Publishes the messages of an open bag: raw bytes, in order, at a pace, with /clock."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rclpy.context import Context
+from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
+from tqdm import tqdm
+
+from ..data.bag import BagReader, BagTopic, RawMessage, header_stamp_ns
+from ..errors import DpsError
+from .graph import TypeNotInstalledError, matching_qos, message_class, offered_type
+from .pace import Pace
+from .spin import spin_until
+
+_DEPTH = 10
+_CLOCK_TOPIC = "/clock"
+
+
+class ReplayError(DpsError):
+    """Playing waited in vain for subscribers or for results."""
+
+
+class Player:
+    """Publishers for the topics of a bag, and the loop that feeds them.
+
+    Args:
+        reader: an open bag.
+        context: an initialised ROS context.
+        rate: recorded seconds per second, above 0; infinite plays as fast as it goes.
+        topics: names in the bag; None plays all whose type is installed (the others are named on stderr).
+        clock_hz: rate of /clock on the wall, 0 for none.
+        lock_step: (topic in the bag, result topic): each message of the first waits for the result of the one before.
+        wait_timeout_s: how long to wait for subscribers or a result.
+        stopped: asked between messages; playing ends when it is true.
+
+    Raises:
+        DatasetError: the bag lacks a topic.
+        TypeNotInstalledError: the type of a topic asked for is not installed.
+    """
+
+    def __init__(
+        self,
+        reader: BagReader,
+        context: Context,
+        *,
+        rate: float = 1.0,
+        topics: Sequence[str] | None = None,
+        clock_hz: float = 0.0,
+        lock_step: tuple[str, str] | None = None,
+        wait_timeout_s: float = 30.0,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        reader.require([*(topics or ()), *(lock_step or ())[:1]])
+        self.published = 0
+        self._reader = reader
+        self._wait_timeout_s = wait_timeout_s
+        self._stopped = stopped
+        self._pace = Pace(0, rate)
+        self._clock_period_s = 1 / clock_hz if clock_hz else 0.0
+        self._node = Node("dps_replay", context=context)
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(self._node)
+        self._clock = self._node.create_publisher(Clock, _CLOCK_TOPIC, 1) if clock_hz else None
+        self._next_clock_s = 0.0
+        self._publishers: dict[str, Any] = {}
+        for topic in reader.topics().values():
+            if (topics is None and not (topic.name == _CLOCK_TOPIC and clock_hz)) or topic.name in (topics or ()):
+                self._add_publisher(topic, required=topics is not None)
+        self._latched = {t.name for t in reader.topics().values() if t.latched and t.name in self._publishers}
+        self._lock_step = lock_step
+        self._asked_ns: int | None = None
+        self._answered_ns: set[int] = set()
+        self._answers: Any = None
+
+    def _add_publisher(self, topic: BagTopic, required: bool) -> None:
+        try:
+            message_type = message_class(topic.type_name)
+        except TypeNotInstalledError as error:
+            if required:
+                raise
+            print(f"warning: topic '{topic.name}' is not played: {error}", file=sys.stderr)
+            return
+        qos = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST,
+            depth=max(_DEPTH, topic.message_count) if topic.latched else _DEPTH,
+            reliability=ReliabilityPolicy.RELIABLE,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE,
+        )
+        self._publishers[topic.name] = self._node.create_publisher(message_type, topic.name, qos)
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self._node.destroy_node()
+
+    def wait_for_subscribers(self, counts: Mapping[str, int]) -> None:
+        """Wait until each topic (name as published) has that many subscribers.
+
+        Raises:
+            ReplayError: a topic is not played, or the time is up.
+        """
+        by_name = {p.topic_name: p for p in self._publishers.values()}
+        if unknown := sorted(set(counts) - set(by_name)):
+            raise ReplayError(
+                f"can't wait for subscribers of '{unknown[0]}': it is not played; played are {', '.join(by_name)}"
+            )
+        waited = self._wait(lambda: all(by_name[t].get_subscription_count() >= n for t, n in counts.items()))
+        if not waited and not self._stopped():
+            found = ", ".join(f"{t}: {by_name[t].get_subscription_count()} of {n}" for t, n in counts.items())
+            raise ReplayError(f"no such number of subscribers after {self._wait_timeout_s:g} s ({found})")
+
+    def play(self, start_ns: int, *, progress: bool = True) -> None:
+        """Publish all messages recorded from `start_ns` on, and before it the latched ones."""
+        if self._latched and start_ns > self._reader.start_ns:
+            for message in self._reader.raw_messages(self._latched):
+                if message.stamp_ns >= start_ns:
+                    break
+                self._publish(message)
+        self._pace.restart(start_ns)
+        self._next_clock_s = 0.0
+        seconds = max(0.0, (self._reader.end_ns - start_ns) * 1e-9)
+        form = "{l_bar}{bar}| {n:.1f}/{total:.1f} s [{elapsed}<{remaining}{postfix}]"
+        hidden = None if progress else True  # None: shown on terminals only
+        with tqdm(total=seconds, bar_format=form, desc=self._reader.path.name, disable=hidden) as bar:
+            for message in self._reader.raw_messages(self._publishers.keys(), start_ns):
+                self._hold_for_result(message)
+                self._sleep_until(message.stamp_ns)
+                if self._stopped():
+                    return
+                self._publish(message)
+                bar.update((message.stamp_ns - start_ns) * 1e-9 - bar.n)
+
+    def flush(self) -> None:
+        """Give reliable subscribers a few seconds to acknowledge the last messages."""
+        for publisher in self._publishers.values():
+            if publisher.get_subscription_count() and not self._stopped():
+                publisher.wait_for_all_acked(Duration(seconds=5))
+
+    def _publish(self, message: RawMessage) -> None:
+        self._publishers[message.topic].publish(message.data)
+        self.published += 1
+
+    def _sleep_until(self, stamp_ns: int) -> None:
+        while not self._stopped():
+            left_s = self._pace.due_in_s(stamp_ns)
+            if self._clock is not None:
+                left_s = min(left_s, self._tick(stamp_ns))
+            if left_s <= 0:
+                return
+            self._executor.spin_once(timeout_sec=min(left_s, 0.2))
+
+    def _tick(self, next_stamp_ns: int) -> float:
+        """Publish /clock if it is time for it; seconds until the message or the next tick is due, if sooner."""
+        assert self._clock is not None
+        due_s = self._pace.due_in_s(next_stamp_ns)
+        now_ns = self._pace.now_ns(next_stamp_ns)
+        wall_s = time.monotonic()
+        if wall_s >= self._next_clock_s:
+            message = Clock()
+            message.clock.sec, message.clock.nanosec = divmod(now_ns, 10**9)
+            self._clock.publish(message)
+            self._next_clock_s = wall_s + self._clock_period_s
+        return due_s if due_s <= 0 else min(due_s, max(self._next_clock_s - wall_s, 1e-4))
+
+    def _hold_for_result(self, message: RawMessage) -> None:
+        """Before a frame: wait for the result of the one before, or before the first for somebody to give results."""
+        if self._lock_step is None or message.topic != self._lock_step[0]:
+            return
+        result_topic, asked_ns = self._lock_step[1], self._asked_ns
+        if not self._wait(lambda: self._subscribed(result_topic)):
+            if not self._stopped():
+                raise ReplayError(
+                    f"nobody publishes '{result_topic}' after {self._wait_timeout_s:g} s; start the node first"
+                )
+        elif asked_ns is not None and not self._wait(lambda: asked_ns in self._answered_ns) and not self._stopped():
+            raise ReplayError(
+                f"no message on '{result_topic}' with stamp {asked_ns * 1e-9:.9f} came within "
+                f"{self._wait_timeout_s:g} s; is the node active and subscribed to '{message.topic}'?"
+            )
+        if self._pace.due_in_s(message.stamp_ns) < 0:
+            self._pace.restart(message.stamp_ns)
+        self._answered_ns.clear()
+        self._asked_ns = header_stamp_ns(message.data)
+
+    def _subscribed(self, topic: str) -> bool:
+        """Subscribe to the results as soon as somebody offers them; true once that is done."""
+        type_name = None if self._answers else offered_type(self._node, topic)
+        if type_name is not None:
+            self._answers = self._node.create_subscription(
+                message_class(type_name),
+                topic,
+                lambda data: self._answered_ns.add(header_stamp_ns(data)),
+                matching_qos(self._node, topic),
+                raw=True,
+            )
+        return self._answers is not None and self._answers.get_publisher_count() > 0
+
+    def _wait(self, condition: Callable[[], bool]) -> bool:
+        """True when the condition holds; False when the time is up or playing is to stop."""
+        spin_until(self._executor, lambda: self._stopped() or condition(), self._wait_timeout_s)
+        return not self._stopped() and condition()
