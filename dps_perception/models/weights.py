@@ -80,9 +80,8 @@ def find_weights(name: str | Path) -> Path:
         path = default_weights()
     else:
         path = Path(name).expanduser()
-        shipped = default_weights().with_name(f"{name}.safetensors")
-        if not path.exists() and path.suffix == "" and shipped.exists():
-            path = shipped
+        if path.name == str(name) and not path.suffix and not path.exists():
+            path = default_weights().with_name(f"{name}.safetensors")
     if not path.is_file():
         names = sorted(p.stem for p in default_weights().parent.glob("*.safetensors"))
         raise ModelLoadError(

@@ -89,7 +89,7 @@ def train(config: TrainConfig) -> Path:
         val_check_interval=config.run.validate_every,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        log_every_n_steps=20,
+        log_every_n_steps=min(10, config.optimizer.steps),
         logger=CSVLogger(config.output, name="log", version=""),
         callbacks=[
             ModelCheckpoint(dirpath=config.output, filename="last", every_n_train_steps=config.run.validate_every,
@@ -111,9 +111,10 @@ def train(config: TrainConfig) -> Path:
 def _explain(message: str, parser: ArgumentParser) -> str:
     """One line of jsonargparse's message, with the nearest valid name for an unknown key."""
     text = " ".join(message.split())
-    unknown = re.search(r"[Kk]ey '([\w.]+)' is not expected|[Uu]nrecognized arguments: --([\w.]+)", text)
+    in_group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", text)
+    unknown = in_group or re.search(r"[Kk]ey '([\w.]+)' is not expected|[Uu]nrecognized arguments: --([\w.]+)", text)
     if unknown:
-        name = unknown.group(1) or unknown.group(2)
+        name = ".".join(part for part in unknown.groups() if part)
         valid = [a.dest for a in parser._actions if a.dest != "help"]
         return f"unknown setting '{name}'{nearest(name, valid)} See dps_train --help"
     return text

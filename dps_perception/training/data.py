@@ -108,6 +108,12 @@ class FolderData(LightningDataModule):
         """One sample at a time."""
         return DataLoader(self.validation_views, batch_size=None, num_workers=min(1, self.settings.workers))
 
+    def transfer_batch_to_device(
+        self, batch: Batch | Sample, device: torch.device, dataloader_idx: int
+    ) -> Batch | Sample:
+        """Training batches move to the device; validation samples stay NumPy."""
+        return batch.to(device) if isinstance(batch, Batch) else batch
+
 
 def collate(views: list[tuple[Tensor, Targets]]) -> Batch:
     """Stack views; targets keep their own lengths."""

@@ -37,12 +37,6 @@ class TrainingModule(LightningModule):
         self.log("loss", total.detach(), prog_bar=True)
         return total
 
-    def transfer_batch_to_device(
-        self, batch: Batch | Sample, device: torch.device, dataloader_idx: int
-    ) -> Batch | Sample:
-        """Training batches move to the device; validation samples stay NumPy."""
-        return batch.to(device) if isinstance(batch, Batch) else batch
-
     def on_validation_epoch_start(self) -> None:
         """Start the sums anew."""
         self.evaluator = self._new_evaluator()
