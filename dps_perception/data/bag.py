@@ -206,7 +206,10 @@ class BagWriter:
 
     def __enter__(self) -> BagWriter:
         shutil.rmtree(self._hidden, ignore_errors=True)
-        self._writer.open()
+        try:
+            self._writer.open()
+        except OSError as error:
+            raise self._unwritable(error) from error
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -216,8 +219,13 @@ class BagWriter:
                 if self.path.exists():
                     self.path.rename(self._hidden / "replaced")
                 (self._hidden / self.path.name).rename(self.path)
+        except OSError as failure:
+            raise self._unwritable(failure) from failure
         finally:
             shutil.rmtree(self._hidden, ignore_errors=True)
+
+    def _unwritable(self, error: OSError) -> DatasetError:
+        return DatasetError(f"bag '{self.path}' can't be written: {error.strerror}; choose another place for it")
 
     def register_types(self, definitions: Mapping[str, str]) -> None:
         """Make types known by the text of their .msg files, e.g. {"dps_msgs/msg/DepthStats": "uint32 valid_pixels"}.
@@ -267,8 +275,15 @@ class BagWriter:
             raise DatasetError(f"topic '{topic}': type {type_name} is unknown ({error}); register its .msg") from error
 
     def write_raw(self, topic: str, stamp_ns: int, data: bytes | memoryview) -> None:
-        """Append CDR bytes to a topic announced by `add_topic`."""
-        self._writer.write(self._connections[topic], stamp_ns, data)
+        """Append CDR bytes to a topic announced by `add_topic`.
+
+        Raises:
+            DatasetError: the file can't be written (a full disk, for example).
+        """
+        try:
+            self._writer.write(self._connections[topic], stamp_ns, data)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def write(self, topic: str, type_name: str, stamp_ns: int, message: Any, *, latched: bool = False) -> None:
         """Append a message object made by `new`."""
