@@ -1,0 +1,161 @@
+"""How the node is doing: bookkeeping of frames and troubles, and their DiagnosticArray."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from .worker import Counts
+
+RATE_WINDOW_S = 5.0
+STALE_S = 3.0
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+class Health:
+    """What happened to the last frames. Each field is written by one thread; readers may see one frame less.
+
+    Attributes:
+        calibration_error: why the last CameraInfo was refused; empty where it was taken.
+        age_s: node clock less stamp when the last frame was published; NaN before, or while that clock has not started.
+        last_error: text of the last frame's failure ever since activation.
+        qos_error: text of the last QoS that could not match.
+    """
+
+    def __init__(self, counts: Callable[[], Counts], clock: Callable[[], float] = time.monotonic) -> None:
+        self.counts = counts
+        self._clock = clock
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all; at activation."""
+        self.calibration_error = ""
+        self.age_s = math.nan
+        self.last_error = ""
+        self.qos_error = ""
+        self._failed_at = -math.inf
+        self._done: deque[float] = deque(maxlen=1000)
+
+    def frame_done(self, age_s: float) -> None:
+        """A frame was published."""
+        self.age_s = age_s
+        self._done.append(self._clock())
+
+    def frame_failed(self, error: str) -> None:
+        """A frame could not be processed."""
+        self.last_error = error
+        self._failed_at = self._clock()
+
+    @property
+    def failing(self) -> bool:
+        """True where the latest frame failed."""
+        return bool(self.last_error) and (not self._done or self._failed_at > self._done[-1])
+
+    @property
+    def rate_hz(self) -> float:
+        """Frames per second over the last few seconds; NaN until two were processed."""
+        recent = [t for t in tuple(self._done) if t >= self._clock() - RATE_WINDOW_S]
+        if len(recent) < 2 or recent[-1] == recent[0]:
+            return math.nan
+        return (len(recent) - 1) / (recent[-1] - recent[0])
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since the last frame was published; infinite before the first."""
+        return self._clock() - self._done[-1] if self._done else math.inf
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What diagnostics say besides `Health`.
+
+    Attributes:
+        node: full name of the node.
+        state: label of the lifecycle state, "disabled" while switched off by service.
+        failure: why the last configure failed; empty where it did not.
+        image_topic, camera_info_topic: full names.
+        transport: "raw", "compressed", or empty while nobody publishes the image.
+        without_camera_info: images go on alone.
+        jumps: how often stamps jumped back.
+        model: key and value pairs about the model in use; empty without one.
+    """
+
+    node: str
+    state: str
+    failure: str
+    image_topic: str
+    camera_info_topic: str
+    transport: str
+    without_camera_info: bool
+    jumps: int
+    model: dict[str, str]
+
+
+def diagnostic_array(health: Health, situation: Situation, stamp: Time) -> DiagnosticArray:
+    """Three statuses: input, processing, model."""
+    name = situation.node.lstrip("/")
+    message = DiagnosticArray(status=[_input(name, health, situation), _processing(name, health, situation)])
+    message.status.append(_model(name, situation))
+    message.header.stamp = stamp
+    return message
+
+
+def _status(level: bytes, name: str, text: str, values: dict[str, str]) -> DiagnosticStatus:
+    pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
+    return DiagnosticStatus(level=level, name=name, message=text, hardware_id="", values=pairs)
+
+
+def _input(name: str, health: Health, situation: Situation) -> DiagnosticStatus:
+    level, text = OK, "image and camera_info arrive"
+    if situation.state != "active":
+        text = situation.state
+    elif not situation.transport:
+        level, text = WARN, f"nobody publishes {situation.image_topic}"
+    elif health.qos_error and health.idle_s > STALE_S:
+        level, text = ERROR, health.qos_error
+    elif health.idle_s > STALE_S:
+        level, text = WARN, f"no image was processed for {STALE_S:g} s"
+    elif health.calibration_error:
+        level, text = ERROR, health.calibration_error
+    elif situation.without_camera_info:
+        level, text = WARN, f"no camera_info matches; is {situation.camera_info_topic} the camera's? 2D only"
+    values = {
+        "image": situation.image_topic,
+        "camera_info": situation.camera_info_topic,
+        "transport": situation.transport,
+        "stamps jumped back": str(situation.jumps),
+    }
+    return _status(level, f"{name}: input", text, values)
+
+
+def _processing(name: str, health: Health, situation: Situation) -> DiagnosticStatus:
+    counts = health.counts()
+    level, text = OK, f"{health.rate_hz:.1f} frames/s" if math.isfinite(health.rate_hz) else "no frames yet"
+    if situation.state != "active":
+        text = situation.state
+    elif health.failing:
+        level, text = ERROR, health.last_error
+    values = {
+        "state": situation.state,
+        "rate [Hz]": f"{health.rate_hz:.2f}",
+        "age [s]": f"{health.age_s:.3f}",
+        "frames received": str(counts.received),
+        "frames processed": str(counts.done),
+        "frames dropped": str(counts.dropped),
+        "last error": health.last_error,
+        "qos": health.qos_error,
+    }
+    return _status(level, f"{name}: processing", text, values)
+
+
+def _model(name: str, situation: Situation) -> DiagnosticStatus:
+    if situation.failure:
+        return _status(ERROR, f"{name}: model", situation.failure, situation.model)
+    text = situation.model.get("model", "no model is loaded")
+    return _status(OK, f"{name}: model", text, situation.model)

@@ -1,0 +1,60 @@
+"""`dps_node`: run the node until SIGINT or SIGTERM, then end in order with status 0."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+
+from .. import cli
+from .node import DpsNode
+from .spin import StopSignal
+
+
+def command(argv: Sequence[str] | None = None) -> None:
+    """Run the node.
+
+    Raises:
+        ConfigError: unknown or invalid parameters.
+    """
+    arguments = list(sys.argv if argv is None else ["dps_node", *argv])
+    _parser().parse_args(remove_ros_args(arguments)[1:])
+    stop = StopSignal()
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    executor = SingleThreadedExecutor()
+    try:
+        node = DpsNode()
+        executor.add_node(node)
+        stop.spin(executor)
+        if node.state in ("unconfigured", "inactive", "active"):
+            node.trigger_shutdown()
+        executor.remove_node(node)
+        node.destroy_node()
+    finally:
+        executor.shutdown()
+        rclpy.try_shutdown()
+        stop.restore()
+
+
+def _parser() -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog="dps_node",
+        description="Panoptic labels, metric depth, labelled points and instances from one camera.",
+        epilog="Parameters and remappings are ROS arguments: dps_node --ros-args -r image:=/camera/image_raw "
+        "-r camera_info:=/camera/camera_info -p score_threshold_things:=0.4 --params-file dps.yaml. "
+        "config/dps.yaml describes every parameter.",
+    )
+
+
+def main() -> int:
+    """Entry point of `dps_node`."""
+    return cli.run(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Quality of service: the node's profiles, and warnings that name both sides where two can't talk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
+
+try:
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+
+_RELIABILITY = {"best_effort": QoSReliabilityPolicy.BEST_EFFORT, "reliable": QoSReliabilityPolicy.RELIABLE}
+LATCHED = QoSProfile(
+    history=QoSHistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=QoSReliabilityPolicy.RELIABLE,
+    durability=QoSDurabilityPolicy.TRANSIENT_LOCAL,
+)
+
+
+def profile(reliability: str, depth: int) -> QoSProfile:
+    """A volatile, keep-last profile; `reliability` is "best_effort" or "reliable"."""
+    return QoSProfile(
+        history=QoSHistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=_RELIABILITY[reliability],
+        durability=QoSDurabilityPolicy.VOLATILE,
+    )
+
+
+def describe(qos: QoSProfile) -> str:
+    """The two policies that decide whether two sides match, such as "best_effort, volatile"."""
+    return f"{qos.reliability.name.lower()}, {qos.durability.name.lower()}"
+
+
+def subscription_events(
+    node: Node, topic: str, ours: QoSProfile, cure: str, warn: Callable[[str, str], None]
+) -> SubscriptionEventCallbacks:
+    """Warn where a publisher of `topic` (full name) can't serve us; `cure` says what the user can do."""
+
+    def incompatible(_: Any) -> None:
+        others = _named(node.get_publishers_info_by_topic(topic))
+        warn(
+            "qos", f"{topic}: publishers offer {others}; this node asks for {describe(ours)}, no messages come. {cure}"
+        )
+
+    return SubscriptionEventCallbacks(incompatible_qos=incompatible)
+
+
+def publisher_events(
+    node: Node, topic: str, ours: QoSProfile, cure: str, warn: Callable[[str, str], None]
+) -> PublisherEventCallbacks:
+    """Warn where a subscriber of `topic` (full name) asks for more than we offer."""
+
+    def incompatible(_: Any) -> None:
+        others = _named(node.get_subscriptions_info_by_topic(topic))
+        warn(
+            "qos", f"{topic}: subscribers ask for {others}; this node offers {describe(ours)}, some get nothing. {cure}"
+        )
+
+    return PublisherEventCallbacks(incompatible_qos=incompatible)
+
+
+def _named(endpoints: Iterable[Any]) -> str:
+    return "; ".join(
+        f"{e.node_namespace.rstrip('/')}/{e.node_name}: {describe(e.qos_profile)}" for e in endpoints
+    ) or "an incompatible profile"  # fmt: skip

@@ -1,0 +1,130 @@
+"""One processed frame as the outputs see it: one pixel grid, range and size parameters applied, computed when asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from ..camera import Intrinsics
+from ..labels import LABEL_DIVISOR, LabelSpace
+from ..types import Prediction, Segment
+
+
+@dataclass(frozen=True)
+class View:
+    """What parameters ask of the outputs.
+
+    Attributes:
+        scale: size of the outputs over the size of the image, above 0, at most 1.
+        min_depth_m, max_depth_m: nearer depth is -Inf, farther +Inf (REP 117, 118); 0: no limit.
+        no_depth_classes: names of classes without a surface; their depth is +Inf.
+        point_stride: every n-th row and column becomes points.
+        masks: instances carry their masks.
+    """
+
+    scale: float = 1.0
+    min_depth_m: float = 0.0
+    max_depth_m: float = 0.0
+    no_depth_classes: Collection[str] = ()
+    point_stride: int = 1
+    masks: bool = True
+
+
+class Scene:
+    """A frame and its prediction on the grid of the outputs.
+
+    Arrays are (H, W, ...) with H, W = round(image size * scale). Labels, depth and confidence take the source pixel
+    nearest to each output pixel's centre (never a mixture of two surfaces), the image is averaged.
+
+    Args:
+        header: of all outputs.
+        rgb: (H0, W0, 3) uint8 image.
+        prediction: on the image's grid.
+        intrinsics: of the image, None without a usable calibration.
+        camera_info: the source's, None without a usable calibration.
+        label_space: of the prediction.
+        model_id: name of the model.
+        view: parameters of the outputs.
+    """
+
+    def __init__(
+        self,
+        header: Header,
+        rgb: NDArray[np.uint8],
+        prediction: Prediction,
+        intrinsics: Intrinsics | None,
+        camera_info: CameraInfo | None,
+        label_space: LabelSpace,
+        model_id: str,
+        view: View,
+    ) -> None:
+        self.header = header
+        self.camera_info = camera_info
+        self.label_space = label_space
+        self.model_id = model_id
+        self.view = view
+        self._rgb = rgb
+        self._prediction = prediction
+        self._intrinsics = intrinsics
+        height, width = rgb.shape[:2]
+        self.size_hw = max(1, round(height * view.scale)), max(1, round(width * view.scale))
+
+    @cached_property
+    def intrinsics(self) -> Intrinsics | None:
+        """Of the output grid."""
+        return None if self._intrinsics is None else self._intrinsics.resized(*self.size_hw)
+
+    @cached_property
+    def rgb(self) -> NDArray[np.uint8]:
+        if self._same_size:
+            return self._rgb
+        return np.asarray(cv2.resize(self._rgb, self.size_hw[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+
+    @cached_property
+    def panoptic(self) -> NDArray[np.uint16]:
+        return self._nearest(self._prediction.panoptic)
+
+    @cached_property
+    def semantic(self) -> NDArray[np.uint8]:
+        """Class ids; 255 unlabelled."""
+        return (self.panoptic // LABEL_DIVISOR).astype(np.uint8)
+
+    @cached_property
+    def confidence(self) -> NDArray[np.uint8]:
+        """0..255 for 0..1."""
+        return cv2.convertScaleAbs(self._nearest(self._prediction.confidence), alpha=255.0).astype(np.uint8, copy=False)
+
+    @cached_property
+    def depth_m(self) -> NDArray[np.float32]:
+        """Metres along the optical axis; -Inf too near, +Inf too far or no surface, NaN unknown (REP 117, 118)."""
+        depth = self._nearest(self._prediction.depth_m).astype(np.float32)  # a copy
+        if self.view.min_depth_m > 0:
+            depth[depth < self.view.min_depth_m] = -math.inf
+        if self.view.max_depth_m > 0:
+            depth[depth > self.view.max_depth_m] = math.inf
+        empty = np.zeros(256, bool)
+        empty[: len(self.label_space)] = [name in self.view.no_depth_classes for name in self.label_space.names]
+        if empty.any():
+            depth[empty[self.semantic]] = math.inf
+        return depth
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        return self._prediction.segments
+
+    @property
+    def _same_size(self) -> bool:
+        return self.size_hw == self._rgb.shape[:2]
+
+    def _nearest(self, image: NDArray) -> NDArray:
+        if self._same_size:
+            return image
+        return np.asarray(cv2.resize(image, self.size_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT), image.dtype)

@@ -1,0 +1,52 @@
+"""Spinning: until a condition holds (tools, tests), or until the process is told to stop (nodes)."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from rclpy.executors import Executor
+
+
+def spin_until(executor: Executor, condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+    """Run callbacks until `condition()` is true; return False where it still isn't after `timeout_s` seconds."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        left = end - time.monotonic()
+        if left <= 0:
+            return False
+        executor.spin_once(timeout_sec=min(left, 0.05))
+    return True
+
+
+class StopSignal:
+    """SIGINT and SIGTERM as a flag, so that a node ends its work in order instead of in the middle of a callback.
+
+    For nodes whose `rclpy.init` was called with `SignalHandlerOptions.NO`. The second signal gets Python's or the
+    system's own handling, so that an impatient user is not ignored.
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+        self._executor: Executor | None = None
+        self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        self.received = True
+        self.restore()
+        if self._executor is not None:
+            self._executor.wake()
+
+    def restore(self) -> None:
+        """Put the handlers back that were there before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def spin(self, executor: Executor) -> None:
+        """Run callbacks until a signal arrives or the ROS context is shut down."""
+        self._executor = executor
+        while not self.received and executor.context.ok():
+            executor.spin_once(timeout_sec=0.5)
