@@ -13,6 +13,7 @@ from ... import cli
 from ...errors import ConfigError, nearest
 from . import seeds
 from .dataset import FolderJob, write_folder
+from .drive_bag import BagJob, write_bag
 
 DEFAULT_SIZE = "512x1024"
 
@@ -67,6 +68,14 @@ def make_parser() -> argparse.ArgumentParser:
     folder.add_argument("--drive-frames", type=int, default=1, help="frames per seed; 1 writes single images")
     folder.add_argument("--rate", type=float, default=10.0, help="frames per second of drives")
     _add_image_options(folder)
+
+    bag = commands.add_parser("bag", help="a drive as a rosbag2 folder (MCAP) with ground truth", formatter_class=show)
+    bag.add_argument("out", type=Path, help="bag folder to write")
+    bag.add_argument("--seed", type=int, default=seeds.DRIVES.start, help="of the scene; 3000000 and up are held out")
+    bag.add_argument("--frames", type=int, default=50, help="number of frames")
+    bag.add_argument("--rate", type=float, default=10.0, help="frames per second")
+    bag.add_argument("--overwrite", action="store_true", help="replace an existing bag")
+    _add_image_options(bag)
     return parser
 
 
@@ -87,22 +96,23 @@ def command(argv: Sequence[str] | None) -> None:
         raise ConfigError(f"--supersample {args.supersample}: 1 to 4 are possible")
     if not args.rate > 0:
         raise ConfigError(f"--rate {args.rate}: must be above 0 frames per second")
+    if args.command == "bag":
+        job = BagJob(args.seed, args.frames, args.rate, height, width, args.supersample)
+        write_bag(args.out, job, overwrite=args.overwrite)
+        print(f"{args.out}: {args.frames} frames written")
+    else:
+        _write_folder(args, height, width)
+
+
+def _write_folder(args: argparse.Namespace, height: int, width: int) -> None:
     if args.drive_frames < 1:
         raise ConfigError(f"--drive-frames {args.drive_frames}: at least 1 is needed")
     if re.fullmatch(r"[\w-]+", args.split) is None:
         raise ConfigError(f"--split '{args.split}': letters, digits, _ and - only, e.g. train")
-    job = FolderJob(
-        args.out,
-        args.split,
-        parse_seeds(args.seeds),
-        height,
-        width,
-        args.supersample,
-        args.drive_frames,
-        args.rate,
-    )
+    chosen = parse_seeds(args.seeds)
+    job = FolderJob(args.out, args.split, chosen, height, width, args.supersample, args.drive_frames, args.rate)
     written = write_folder(job, args.processes)
-    kept = len(job.seeds) * job.drive_frames - written
+    kept = len(chosen) * job.drive_frames - written
     print(f"{args.out / args.split}: {written} samples written, {kept} kept")
 
 

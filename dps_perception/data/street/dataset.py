@@ -16,7 +16,7 @@ from ...files import replacing
 from ..dvps import is_complete, sample_name, write_sample
 from .render import drive, single_image
 
-VERSION = 3
+VERSION = 4
 """Of the street world: raised whenever a seed gives other pixels, so that datasets are never mixed."""
 NAME = "street"
 NANOSECONDS = 1_000_000_000

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from . import classes
 from .grammar import Scene
-from .noise import fraction, level_of_detail, noise, scramble, smooth_step
+from .noise import fraction, level_of_detail, noise, scramble, smooth_noise, smooth_step
 from .road import CURB_M, LEFT, RIGHT, TRAM_TRACKS_M, Road
 from .view import View
 
 F = np.float32
 Floats = NDArray[np.float32]
 MAX_DEPTH_M = 1500.0
+PUDDLE_LEVEL = 2
 HALF_GAUGE_M = 0.72
 LINE_HALF_M = 0.06
 DASHES = (9.0, 0.4)
@@ -76,8 +77,12 @@ def shade_ground(scene: Scene, x: Floats, y: Floats, footprint_m: Floats, raised
     bare = np.clip((patches[i] - F(0.55)) * 6, 0, 1)[:, None]
     soil = np.array([0.2, 0.15, 0.1], F) * (F(0.6) + F(0.5) * grain[i, None])
     color[i] = grass * (1 - bare) + bare * soil
-    wet = F(look.wet) * smooth_step(0.38, 0.72, patches) * (class_id == classes.ROAD)
-    return GroundSurface(class_id, color, wet.astype(F))
+    wet = np.zeros(len(s), F)
+    if look.wet > 0:
+        i = np.flatnonzero(class_id == classes.ROAD)
+        puddles = smooth_noise(x[i] + 7, y[i] + 3, 64.0, PUDDLE_LEVEL)
+        wet[i] = F(look.wet) * smooth_step(0.42, 0.62, puddles)
+    return GroundSurface(class_id, color, wet)
 
 
 def _classify(

@@ -146,7 +146,7 @@ class Light:
             bounced[:, 0] * F(0.9) + bounced[:, 1] * F(0.7),
             bounced[:, 2] * F(1.3) + F(0.1) * (bounced[:, 0] - bounced[:, 1]),
             2.0,
-            np.full(len(i), 2),
+            np.zeros(len(i), np.int32),
         )[:, None]
         street = (weather.horizon * 0.25).astype(F)
         sky = (weather.sky * 0.8 + weather.horizon * 0.3).astype(F) * (F(0.5) + ripple)

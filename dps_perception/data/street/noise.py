@@ -56,6 +56,21 @@ def noise(u: NDArray[Any], v: NDArray[Any], tile_m: float, level: NDArray[Any]) 
     return mips.texels.take(mips.offsets.take(level) + row * size + column)
 
 
+def smooth_noise(u: NDArray[Any], v: NDArray[Any], tile_m: float, level: int) -> NDArray[np.float32]:
+    """Like `noise`, of one mip level and interpolated between its texels."""
+    mips = pyramid()
+    size, offset = int(mips.sizes[level]), int(mips.offsets[level])
+    column, row = u * np.float32(size / tile_m), v * np.float32(size / tile_m)
+    i, j = np.floor(column).astype(np.int32), np.floor(row).astype(np.int32)
+    a, b = column - i, row - j
+
+    def texel(di: int, dj: int) -> NDArray[np.float32]:
+        return mips.texels.take(offset + ((j + dj) & (size - 1)) * size + ((i + di) & (size - 1)))
+
+    upper = texel(0, 0) * (1 - a) + texel(1, 0) * a
+    return upper * (1 - b) + (texel(0, 1) * (1 - a) + texel(1, 1) * a) * b
+
+
 def fine_noise(column: NDArray[np.float32], row: NDArray[np.float32]) -> NDArray[np.float32]:
     """Noise at texel coordinates of the finest level (wrapped)."""
     i, j = column.astype(np.int32) & (SIZE - 1), row.astype(np.int32) & (SIZE - 1)

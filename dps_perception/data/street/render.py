@@ -165,8 +165,17 @@ def drive(
     Raises:
         ConfigError: no frames, or a rate that is not positive.
     """
-    if frames < 1 or not rate_hz > 0:
-        raise ConfigError(f"a drive of {frames} frames at {rate_hz} Hz: both must be positive")
-    scene = build_scene(seed, duration_s=max(DEFAULT_DURATION_S, (frames - 1) / rate_hz))
+    scene = drive_scene(seed, frames, rate_hz)
     wanted = [index for index in range(frames) if only is None or index in only]
     return (render(scene, index / rate_hz, height, width, supersample) for index in wanted)
+
+
+def drive_scene(seed: int, frames: int, rate_hz: float) -> Scene:
+    """The scene of a drive.
+
+    Raises:
+        ConfigError: no frames, or a rate that is not positive.
+    """
+    if frames < 1 or not rate_hz > 0:
+        raise ConfigError(f"a drive of {frames} frames at {rate_hz} Hz: both must be positive")
+    return build_scene(seed, duration_s=max(DEFAULT_DURATION_S, (frames - 1) / rate_hz))
