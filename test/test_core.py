@@ -75,9 +75,14 @@ def test_depth_of_another_size_is_refused():
 def test_replacing_writes_whole_files_or_nothing(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError), replacing(path) as beside:
-        beside.write_text("half")
-        raise RuntimeError
+
+    def fail_midway():
+        with replacing(path) as beside:
+            beside.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_midway()
     assert path.read_text() == "old"
     with replacing(path) as beside:
         beside.write_text("new")
