@@ -108,7 +108,8 @@ class Builder:
     def body(self, placement: Placement, class_id: int, rng: np.random.Generator) -> Body:
         """Start a new object."""
         self.placements.append(placement)
-        return Body(self, len(self.placements) - 1, class_id, self.next_instance(class_id), 50 * rng.random())
+        instance_id = self.next_instance(class_id)
+        return Body(self, len(self.placements) - 1, class_id, instance_id, 50 * rng.random(), len(self.rows))
 
     def next_instance(self, class_id: int) -> int:
         if not CITYSCAPES.is_thing[class_id]:
@@ -147,10 +148,12 @@ class Body:
     class_id: int
     instance_id: int
     texture: float
+    first_row: int
 
     def as_class(self, class_id: int) -> Body:
         """The same moving object, but another class (a sign on its pole, a rider on a bicycle)."""
-        return Body(self.builder, self.object_index, class_id, self.builder.next_instance(class_id), self.texture + 3.1)
+        instance_id = self.builder.next_instance(class_id)
+        return Body(self.builder, self.object_index, class_id, instance_id, self.texture + 3.1, self.first_row)
 
     def solid(
         self,
@@ -181,7 +184,7 @@ class Body:
         """
         rows = self.builder.rows
         full = np.zeros(PARAMETERS)
-        full[:3], full[3] = color, self.texture + 0.37 * (len(rows) % 16)
+        full[:3], full[3] = color, self.texture + 0.37 * (len(rows) - self.first_row)
         full[4 : 4 + len(params)] = params
         matrix = np.eye(3) if rotation is None else rotation
         rows.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from ...files import replacing
 from ..dvps import is_complete, sample_name, write_sample
 from .render import drive, single_image
 
-VERSION = 4
+VERSION = 5
 """Of the street world: raised whenever a seed gives other pixels, so that datasets are never mixed."""
 NAME = "street"
 NANOSECONDS = 1_000_000_000
@@ -97,7 +98,7 @@ def _run(job: FolderJob, seeds: list[int], processes: int) -> Iterator[int]:
     before = {name: os.environ.get(name) for name in _SINGLE_THREAD}
     os.environ.update(dict.fromkeys(_SINGLE_THREAD, "1"))
     try:
-        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        with multiprocessing.get_context("spawn").Pool(processes, _ignore_interrupt) as pool:
             yield from pool.imap_unordered(job.write_seed, seeds)
     finally:
         for name, value in before.items():
@@ -105,6 +106,11 @@ def _run(job: FolderJob, seeds: list[int], processes: int) -> Iterator[int]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _ignore_interrupt() -> None:
+    """Ctrl-C reaches every process; only the parent answers it, by ending the pool."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _record_config(job: FolderJob) -> None:
