@@ -28,6 +28,7 @@ lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy tools/ros_standins/message_filters tools/ros_standins/cv_bridge
 
 # TEST_ARGS: for pytest, such as "-k camera" or "test/test_core_labels.py".
 test: lint

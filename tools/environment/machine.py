@@ -98,6 +98,7 @@ def _reason(output: str) -> str:
     """The lines of a failed command that say why: its first error, the next line like it, and the last one."""
     lines = [re.sub(r"^[^\w\[/<(`'\"]+", "", line).strip() for line in output.splitlines()]
     lines = [line for line in lines if line]
-    telling = [line for line in lines if re.search(r"error|cause|fail|mismatch|denied|no space", line, re.IGNORECASE)]
-    telling = telling or lines
+    sentences = re.sub(r":\n(?=.)", ": ", "\n".join(lines)).splitlines()  # what a line announces belongs to it
+    signs = re.compile(r"error|cause|fail|mismatch|denied|no space", re.IGNORECASE)
+    telling = [sentence for sentence in sentences if signs.search(sentence)] or sentences
     return " | ".join(dict.fromkeys([*telling[:2], *telling[-1:]]))
