@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import cli
-from ..data.street.cli import parse_size
+from ..data.street.cli import parse_size as parse_street_size
 from ..errors import ConfigError, nearest
 from ..evaluation import DPQ_LAMBDAS, MAX_DEPTH_M, Evaluator, Scores
 from ..evaluation.provenance import provenance
@@ -177,11 +177,11 @@ def _run_files(args: argparse.Namespace, evaluator: Evaluator) -> tuple[dict[str
 
 
 def _run_weights(args: argparse.Namespace, evaluator: Evaluator) -> tuple[dict[str, Any], Run]:
-    size = parse_size(args.size) if args.size else None
+    size = parse_street_size(args.size) if args.size else None
     source = open_source(args.dataset, split=args.split, size=size, limit=args.limit, processes=args.processes)
     from .predictor import Predictor  # here, so that scoring files does not wait for torch
 
-    input_size = parse_size(args.input_size) if args.input_size else None
+    input_size = cli.parse_size(args.input_size) if args.input_size else None
     predictor = Predictor.load(args.weights, device=args.device, precision=args.precision, input_size=input_size)
     model = predictor.model
     require_label_space(model.label_space, evaluator.label_space)
