@@ -28,5 +28,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 def sha256_of(path: Path | str) -> str:
     """SHA-256 of a file's bytes as 64 hexadecimal digits."""
+    state = hashlib.sha256()  # hashlib.file_digest is newer than Humble's Python 3.10
     with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while block := stream.read(1 << 20):
+            state.update(block)
+    return state.hexdigest()
