@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -9,7 +10,10 @@ from .errors import ConfigError, DpsError
 
 
 def run(command: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit status: 0, 2 for a user's mistake (one line on stderr), 130 for Ctrl-C."""
+    """Run a command; return its exit status.
+
+    0 is success, 2 a user's mistake (one line on stderr), 130 Ctrl-C, 141 a closed pipe.
+    """
     try:
         command(argv)
     except DpsError as error:
@@ -18,6 +22,9 @@ def run(command: Callable[[Sequence[str] | None], None], argv: Sequence[str] | N
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return 0
 
 

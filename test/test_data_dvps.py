@@ -66,3 +66,8 @@ def test_sizes_must_agree(tmp_path):
     write_sample(tmp_path, "val", 0, 0, tiny_sample(depth_m=np.ones((3, 4), np.float32)))
     with pytest.raises(DatasetError, match="depth"):
         DvpsFolder(tmp_path, "val")[0]
+
+
+def test_class_ids_beyond_the_encoding_are_refused(tmp_path):
+    with pytest.raises(DatasetError, match="class id 80"):
+        write_sample(tmp_path, "val", 0, 0, tiny_sample(panoptic=np.full((2, 4), 80 * 256, np.uint16)))

@@ -175,6 +175,11 @@ def read_camera(path: Path, size_hw: tuple[int, int]) -> Intrinsics:
 
 def _to_train_ids(panoptic: NDArray[np.uint16]) -> NDArray[np.uint16]:
     class_id, instance_id = unpack(panoptic)
+    known = class_id[class_id != VOID_CLASS_ID]
+    if known.size and int(known.max()) >= VOID // CLASS_FACTOR:
+        raise DatasetError(
+            f"class id {known.max()} does not fit the DVPS layout (class * {CLASS_FACTOR} below the void of {VOID})"
+        )
     labels = class_id.astype(np.uint16) * CLASS_FACTOR + instance_id
     labels[np.asarray(panoptic) == VOID_PANOPTIC_ID] = VOID
     return labels

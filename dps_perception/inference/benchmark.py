@@ -78,10 +78,7 @@ def command(argv: Sequence[str] | None) -> None:
     """Count or time, print a table, and write JSON where asked."""
     args = _parser().parse_args(argv)
     size = cli.parse_size(args.size) if args.size else None
-    if args.count:
-        result = _count(args.preset, size or (1024, 2048), args.panoptic_only)
-    else:
-        result = _time(args, size)
+    result = _count(args.preset, size or (1024, 2048), args.panoptic_only) if args.count else _time(args, size)
     if args.json:
         with replacing(args.json) as path:
             path.write_text(json.dumps(result, indent=1))
