@@ -8,11 +8,10 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	echo python3)
 
 # A sourced ROS installation must not shine into the wheel environment.
-unexport PYTHONPATH LD_LIBRARY_PATH CMAKE_PREFIX_PATH
+unexport PYTHONPATH LD_LIBRARY_PATH CMAKE_PREFIX_PATH FASTRTPS_DEFAULT_PROFILES_FILE
 export AMENT_PREFIX_PATH := $(CURDIR)/$(VENV)
-# Without this profile images between processes are lost; its comments say why. Humble reads the second name.
+# Without this profile images between processes are lost; its comments say why.
 export FASTDDS_DEFAULT_PROFILES_FILE := $(CURDIR)/config/fastdds.xml
-export FASTRTPS_DEFAULT_PROFILES_FILE := $(CURDIR)/config/fastdds.xml
 
 .PHONY: setup demo test lint lock clean
 

@@ -20,9 +20,9 @@ def _domain_id() -> int:
 os.environ["ROS_DOMAIN_ID"] = str(_domain_id())
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"  # off by default: wrong types would be published as garbage
-os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(
-    ROOT / "config" / "fastdds.xml"
-)
+os.environ.pop("FASTRTPS_DEFAULT_PROFILES_FILE", None)
+PROFILE_VARIABLE = "FASTRTPS" if os.environ.get("ROS_DISTRO") in ("humble", "jazzy") else "FASTDDS"
+os.environ[f"{PROFILE_VARIABLE}_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds.xml")
 os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix="dps-test-log-")
 os.environ.setdefault("HOME", os.environ["ROS_LOG_DIR"])
 os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)

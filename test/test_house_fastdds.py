@@ -29,7 +29,7 @@ rclpy.spin(node)
 
 
 def test_the_profile_is_the_one_that_tests_use():
-    assert os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] == str(PROFILE)
+    assert str(PROFILE) in (os.environ.get(f"{name}_DEFAULT_PROFILES_FILE") for name in ("FASTDDS", "FASTRTPS"))
     space = {"d": "http://www.eprosima.com"}
     tree = ElementTree.parse(PROFILE)
     sizes = [int(tree.findtext(f".//d:{name}", None, space)) for name in ("segment_size", "maxMessageSize")]
