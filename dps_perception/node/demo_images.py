@@ -24,7 +24,7 @@ from ..errors import DatasetError, DpsError, ImageError
 LABELME_FOLDER = Path("/usr/share/doc/labelme-examples/examples/video_annotation/data_annotated")
 OPENCV_VIDEO = Path("/usr/share/doc/opencv-doc/examples/data/vtest.avi")
 ASSUMED_FOV_DEG = 60.0
-START_NS = 1_700_000_000_000_000_000
+START_NS = 1_600_000_000_000_000_000
 STEP_NS = 200_000_000
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
 

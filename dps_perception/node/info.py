@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from builtin_interfaces.msg import Time
@@ -30,7 +31,7 @@ def panoptic_info(model: ModelInfo, parameters: Parameters, stamp: Time) -> Pano
         header=Header(stamp=stamp),
         model_id=model.model_id,
         weights_sha256=model.weights_sha256,
-        dataset=str(model.training.get("dataset", "")),
+        dataset=dataset_of(model),
         label_divisor=LABEL_DIVISOR,
         void_class_id=VOID_CLASS_ID,
         void_panoptic_id=VOID_PANOPTIC_ID,
@@ -39,6 +40,15 @@ def panoptic_info(model: ModelInfo, parameters: Parameters, stamp: Time) -> Pano
         max_depth=float(model.max_depth_m),
         classes=classes,
     )
+
+
+def dataset_of(model: ModelInfo) -> str:
+    """Name of the data that the weights were trained on; empty where the file does not say."""
+    named = model.training.get("dataset")
+    if named:
+        return str(named)
+    data = model.training.get("config", {}).get("data", {})
+    return Path(str(data.get("root", ""))).name
 
 
 def label_info(info: PanopticInfo) -> Any:

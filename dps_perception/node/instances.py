@@ -6,6 +6,7 @@ Pixels are visited by NumPy only; Python loops over segments. All is derived fro
 from __future__ import annotations
 
 import array
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -116,31 +117,24 @@ def decode_mask(counts: NDArray[np.integer] | Iterable[int], height: int, width:
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(height, width)
 
 
-def quantiles(values: NDArray[np.floating], at: Sequence[float]) -> list[float]:
+def quantiles(values: NDArray[np.float32], at: Sequence[float]) -> list[float]:
     """Quantiles of a non-empty array, interpolated linearly as np.quantile does.
 
-    Above `EXACT_UP_TO` values they come from a histogram: ten times faster, off by at most 1/65535 of their range.
+    Above `EXACT_UP_TO` values they are rounded to 1/65535 of their range: 16 bit integers sort ten times faster.
     """
+    offset, step = 0.0, 1.0
+    places = [share * (len(values) - 1) for share in at]
     if len(values) > EXACT_UP_TO:
-        return _histogram_quantiles(values, at)
-    ordered = np.sort(values)
+        offset, step = float(values.min()), float(np.ptp(values)) / 65535 or 1.0
+        levels = (values - np.float32(offset)) * np.float32(1 / step) + np.float32(0.5)
+        ordered = np.sort(levels.astype(np.uint16), kind="stable").astype(np.float32)
+    else:
+        ordered = np.partition(values, sorted({int(p) for p in places} | {math.ceil(p) for p in places}))
     found = []
-    for share in at:
-        place = share * (len(ordered) - 1)
-        low = int(place)
-        below, above = float(ordered[low]), float(ordered[min(low + 1, len(ordered) - 1)])
-        found.append(below + (above - below) * (place - low))
+    for place in places:
+        below, above = float(ordered[int(place)]), float(ordered[math.ceil(place)])
+        found.append(offset + step * (below + (above - below) * (place - int(place))))
     return found
-
-
-def _histogram_quantiles(values: NDArray[np.floating], at: Sequence[float]) -> list[float]:
-    low, high = float(values.min()), float(values.max())
-    if low == high:
-        return [low] * len(at)
-    levels = ((values - np.float32(low)) * np.float32(65535 / (high - low))).astype(np.uint16)
-    up_to = np.cumsum(np.bincount(levels, minlength=65536))
-    rank = np.array(at) * (len(values) - 1) + 1
-    return (low + (np.searchsorted(up_to, rank) + 0.5) * ((high - low) / 65536)).clip(low, high).tolist()
 
 
 def depth_stats(depth_m: NDArray[np.float32]) -> DepthStats:

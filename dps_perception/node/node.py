@@ -251,7 +251,8 @@ class DpsNode(LifecycleNode):
         if self._pipeline is not None and self._outputs is not None:
             model, predictor = self._pipeline.predictor.model, self._pipeline.predictor
             self._outputs.publish_info(model, self._values, self.get_clock().now().to_msg())
-            self.get_logger().info(f"{model.model_id}: {' '.join(self._about(predictor).values())}")
+            about = ", ".join(f"{key} {value}" for key, value in self._about(predictor).items())
+            self.get_logger().info(about)
 
     def _about(self, predictor: Predictor) -> dict[str, str]:
         height, width = predictor.input_size

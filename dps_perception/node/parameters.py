@@ -72,8 +72,12 @@ class Parameters:
         "auto", RELOAD, "arithmetic of the network; auto: what is fast and safe on the device",
         choices=("auto", "fp32", "bf16", "fp16"),
     )  # fmt: skip
-    input_height: int = _param(0, RELOAD, "network input height [pixels]; 0: the weights' own", low=0, high=8192)
-    input_width: int = _param(0, RELOAD, "network input width [pixels]; 0: the weights' own", low=0, high=8192)
+    input_height: int = _param(
+        0, RELOAD, "network input height [pixels], a multiple of 32; 0: the weights' own", low=0, high=8192
+    )
+    input_width: int = _param(
+        0, RELOAD, "network input width [pixels], a multiple of 32; 0: the weights' own", low=0, high=8192
+    )
 
     score_threshold_things: float = _param(
         _FUSION.score_things, LIVE, "things below this score are left out", low=0.0, high=1.0

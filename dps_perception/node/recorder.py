@@ -66,10 +66,9 @@ class Recorder:
         if not self.missing:
             self._timer.cancel()
 
-    @property
-    def ready(self) -> bool:
-        """Every topic has a subscription that is connected to a publisher."""
-        return not self.missing and all(s.get_publisher_count() > 0 for s in self._subscriptions.values())
+    def connected(self, topic: str) -> bool:
+        """The topic has a subscription that is connected to a publisher."""
+        return topic in self._subscriptions and self._subscriptions[topic].get_publisher_count() > 0
 
     def _subscribe(self, topic: str, type_name: str) -> None:
         message_type = message_class(type_name)

