@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -28,16 +29,13 @@ def run(command: Callable[[Sequence[str] | None], None], argv: Sequence[str] | N
     return 0
 
 
-def parse_size(text: str) -> tuple[int, int]:
+def parse_size(text: str, smallest: int = 1, largest: int = 1 << 16) -> tuple[int, int]:
     """(height, width) of "HEIGHTxWIDTH".
 
     Raises:
-        ConfigError: another form, or not positive.
+        ConfigError: another form, or a side outside `smallest` .. `largest`.
     """
-    try:
-        height, width = (int(part) for part in text.lower().split("x"))
-    except ValueError as error:
-        raise ConfigError(f"size '{text}' is not HEIGHTxWIDTH in pixels, e.g. 512x1024") from error
-    if height <= 0 or width <= 0:
-        raise ConfigError(f"size '{text}': height and width must be positive")
-    return height, width
+    match = re.fullmatch(r"(\d+)[xX](\d+)", text)
+    if match is None or not all(smallest <= int(side) <= largest for side in match.groups()):
+        raise ConfigError(f"size '{text}': give HEIGHTxWIDTH in pixels, {smallest} to {largest} each, e.g. 512x1024")
+    return int(match[1]), int(match[2])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import cli
-from ..data.street.cli import parse_size as parse_street_size
+from ..data.street.cli import SIZE_LIMITS
 from ..errors import ConfigError, nearest
 from ..evaluation import DPQ_LAMBDAS, MAX_DEPTH_M, Evaluator, Scores
 from ..evaluation.provenance import provenance
@@ -177,7 +177,7 @@ def _run_files(args: argparse.Namespace, evaluator: Evaluator) -> tuple[dict[str
 
 
 def _run_weights(args: argparse.Namespace, evaluator: Evaluator) -> tuple[dict[str, Any], Run]:
-    size = parse_street_size(args.size) if args.size else None
+    size = cli.parse_size(args.size, *SIZE_LIMITS) if args.size else None
     source = open_source(args.dataset, split=args.split, size=size, limit=args.limit, processes=args.processes)
     from .predictor import Predictor  # here, so that scoring files does not wait for torch
 

@@ -16,6 +16,8 @@ from .dataset import FolderJob, write_folder
 from .drive_bag import BagJob, write_bag
 
 DEFAULT_SIZE = "512x1024"
+SIZE_LIMITS = (32, 8192)
+"""Smallest and largest side that can be asked for, pixels."""
 
 
 def parse_seeds(text: str) -> range:
@@ -37,18 +39,6 @@ def parse_seeds(text: str) -> range:
     if stop <= start:
         raise ConfigError(f"seeds '{text}' are none: STOP must be above START")
     return range(start, stop)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of "HEIGHTxWIDTH".
-
-    Raises:
-        ConfigError: anything else.
-    """
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if match is None or not (32 <= int(match[1]) <= 8192 and 32 <= int(match[2]) <= 8192):
-        raise ConfigError(f"size '{text}': give HEIGHTxWIDTH in pixels, 32 to 8192 each, e.g. {DEFAULT_SIZE}")
-    return int(match[1]), int(match[2])
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -91,7 +81,7 @@ def command(argv: Sequence[str] | None) -> None:
         ConfigError, DatasetError: a bad argument, or a folder that holds something else.
     """
     args = make_parser().parse_args(argv)
-    height, width = parse_size(args.size)
+    height, width = cli.parse_size(args.size, *SIZE_LIMITS)
     if not 1 <= args.supersample <= 4:
         raise ConfigError(f"--supersample {args.supersample}: 1 to 4 are possible")
     if not args.rate > 0:
