@@ -17,7 +17,7 @@ from typing import Any
 
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
-from rosbags.rosbag2 import Reader, StoragePlugin, Writer, WriterError
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer, WriterError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 
 from ..errors import DatasetError, nearest
@@ -169,9 +169,21 @@ class BagReader:
             stamps[message.topic].add(header_stamp_ns(message.data))
         return sorted(set.intersection(*stamps.values())) if stamps else []
 
-    def synchronised(self, topics: Collection[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(header stamp, message by topic) for each stamp that all topics have; holds only incomplete groups."""
+    def synchronised(
+        self, topics: Collection[str], only: Collection[int] | None = None
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(header stamp, message by topic) for each stamp that all topics have; holds only incomplete groups.
+
+        Args:
+            topics: whose messages begin with a Header.
+            only: of these stamps; None takes all.
+
+        Raises:
+            DatasetError: a topic is missing, or the bag is damaged.
+        """
         common = set(self.common_stamps(topics))
+        if only is not None:
+            common &= set(only)
         pending: dict[int, dict[str, Any]] = {}
         for raw in self.raw_messages(topics):
             stamp_ns = header_stamp_ns(raw.data)
@@ -188,13 +200,14 @@ class BagWriter:
     """Writes a rosbag2 folder with MCAP storage, as a context manager.
 
     It is written under a hidden name beside `path` and renamed when the block ends without an exception, so that
-    nothing half-written is ever seen. An existing `path` is replaced only if `overwrite`.
+    nothing half-written is ever seen. An existing `path` is replaced only if `overwrite`. `compress` makes the file
+    smaller (zstd, which every rosbag2 reads).
 
     Raises:
         DatasetError: `path` exists and `overwrite` is off.
     """
 
-    def __init__(self, path: Path | str, *, overwrite: bool = False) -> None:
+    def __init__(self, path: Path | str, *, overwrite: bool = False, compress: bool = False) -> None:
         self.path = Path(path)
         if self.path.exists() and not overwrite:
             raise DatasetError(f"'{self.path}' exists already; remove it or choose another name for the bag")
@@ -203,6 +216,8 @@ class BagWriter:
         # The bag gets its final name inside a hidden folder, because rosbag2 names the storage file after the bag.
         self._hidden = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         self._writer = Writer(self._hidden / self.path.name, version=9, storage_plugin=StoragePlugin.MCAP)
+        if compress:
+            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
 
     def __enter__(self) -> BagWriter:
         shutil.rmtree(self._hidden, ignore_errors=True)

@@ -119,3 +119,39 @@ def quaternion(rotation: NDArray[np.floating]) -> NDArray[np.float64]:
     )
     vector = np.linalg.eigh(symmetric)[1][:, -1]
     return np.copysign(1.0, vector[3]) * vector
+
+
+def decode_cloud(message: Any) -> NDArray[Any]:
+    """Points (H, W) of a PointCloud2 message as a structured array with its fields; a view, nothing is copied.
+
+    Raises:
+        ImageError: the data is shorter than height, width and steps say, or a field's type is unknown.
+    """
+    order = ">" if message.is_bigendian else "<"
+    kinds = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
+    try:
+        dtype = np.dtype(
+            {
+                "names": [f.name for f in message.fields],
+                "formats": [f"{order}{kinds[f.datatype]}" for f in message.fields],
+                "offsets": [f.offset for f in message.fields],
+                "itemsize": message.point_step,
+            }
+        )
+        return np.ndarray(
+            (message.height, message.width),
+            dtype,
+            np.frombuffer(memoryview(message.data), np.uint8),
+            strides=(message.row_step, message.point_step),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise ImageError(
+            f"point cloud of {message.width}x{message.height} points, {message.point_step} bytes each, "
+            f"with {len(message.data)} bytes can't be read: {error}"
+        ) from error
+
+
+def cloud_colors(cloud: NDArray[Any]) -> NDArray[np.uint8]:
+    """RGB (H, W, 3) uint8 of a cloud's `rgb` field (0x00RRGGBB in the bits of a float)."""
+    bits = np.ascontiguousarray(cloud["rgb"]).view(cloud["rgb"].dtype.str.replace("f", "u"))
+    return np.stack([bits >> 16 & 255, bits >> 8 & 255, bits & 255], -1).astype(np.uint8)

@@ -1,0 +1,158 @@
+"""Child processes of the demo: their environment, their logs, and that none of them survives it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+
+from ..errors import DpsError
+
+_ROOM_FOR_IMAGES = str(256 * 2**20)
+
+
+class ChildError(DpsError):
+    """A child process ended when it should not have, or could not be started."""
+
+
+def fast_dds_profile() -> Path:
+    """The Fast DDS profile for large messages: installed, or in the repository.
+
+    Raises:
+        ChildError: it is nowhere.
+    """
+    places = [Path(__file__).resolve().parents[2], Path(sys.prefix) / "share" / "dps_perception"]
+    with contextlib.suppress(PackageNotFoundError, LookupError):  # LookupError: no ament index at all
+        places.append(Path(get_package_share_directory("dps_perception")))
+    for place in places:
+        if (place / "config" / "fastdds.xml").exists():
+            return place / "config" / "fastdds.xml"
+    raise ChildError(f"config/fastdds.xml is not in {', '.join(map(str, places))}; install the package again")
+
+
+def free_domain_id() -> int:
+    """A ROS domain (1..101) that no process of this machine uses: its discovery port can be bound."""
+    candidates = list(range(1, 102))
+    random.shuffle(candidates)
+    for domain_id in candidates:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                # DDS: port 7400 + 250 * domain is shared by all for multicast, + 10 belongs to its first participant.
+                probe.bind(("", 7400 + 250 * domain_id + 10))
+            except OSError:
+                continue
+        return domain_id
+    raise ChildError("every ROS domain from 1 to 101 is in use on this machine; end some ROS programs first")
+
+
+def ros_environment() -> dict[str, str]:
+    """Environment variables for all processes of the demo: a domain of their own, and images that get through."""
+    variables = {
+        "ROS_DOMAIN_ID": str(free_domain_id()),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "FASTDDS_DEFAULT_PROFILES_FILE": str(fast_dds_profile()),
+        "PYTHONUNBUFFERED": "1",
+        # glibc gives big buffers back to the system after each message, and page faults them in again.
+        "MALLOC_MMAP_THRESHOLD_": _ROOM_FOR_IMAGES,
+        "MALLOC_TRIM_THRESHOLD_": _ROOM_FOR_IMAGES,
+    }
+    if os.environ.get("ROS_DISTRO") in ("humble", "jazzy"):
+        variables["FASTRTPS_DEFAULT_PROFILES_FILE"] = variables["FASTDDS_DEFAULT_PROFILES_FILE"]
+    return variables
+
+
+class Children:
+    """Child processes by name, each with a log file; leaving the `with` block ends all of them.
+
+    Args:
+        log_folder: where `<name>.log` goes.
+        environment: variables in addition to ours.
+    """
+
+    def __init__(self, log_folder: Path, environment: Mapping[str, str]) -> None:
+        self._log_folder = log_folder
+        # The old name of the profile variable only brings a warning from newer versions.
+        inherited = {k: v for k, v in os.environ.items() if k != "FASTRTPS_DEFAULT_PROFILES_FILE"}
+        self._environment = {**inherited, **environment}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Children:
+        self._log_folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        for name in list(self._processes):
+            self.stop(name, patience_s=10.0 if kind is None else 3.0)
+
+    def start(self, name: str, module: str, *arguments: str) -> None:
+        """Run `python -m module arguments...` in a process group of its own, so that Ctrl-C reaches only us."""
+        with self.log(name).open("wb") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,
+            )
+
+    def log(self, name: str) -> Path:
+        """Where the output of a child goes."""
+        return self._log_folder / f"{name}.log"
+
+    def last_words(self, name: str) -> str:
+        """The last line of a child's log that says what went wrong, else its last line."""
+        lines = [line.strip() for line in self.log(name).read_text(errors="replace").splitlines() if line.strip()]
+        telling = [line for line in lines if "error" in line.lower() or "failed" in line.lower()]
+        return (telling or lines or ["it said nothing"])[-1]
+
+    def running(self, name: str) -> bool:
+        return self._processes[name].poll() is None
+
+    def check(self, *names: str) -> None:
+        """Raise ChildError if one of these has ended."""
+        for name in names:
+            status = self._processes[name].poll()
+            if status is not None:
+                raise ChildError(f"{name} ended (status {status}): {self.last_words(name)}; see {self.log(name)}")
+
+    def finished(self, name: str) -> bool:
+        """Whether a child has ended well.
+
+        Raises:
+            ChildError: it ended badly.
+        """
+        status = self._processes[name].poll()
+        if status:
+            self.check(name)
+        return status == 0
+
+    def stop(self, name: str, patience_s: float = 10.0) -> None:
+        """End a child: SIGINT, after a while SIGTERM, and then SIGKILL, to its whole process group."""
+        process = self._processes.pop(name)
+        for number, wait_s in ((signal.SIGINT, patience_s), (signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0)):
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):  # it ended in between
+                    os.killpg(process.pid, number)
+                end = time.monotonic() + wait_s
+                while process.poll() is None and time.monotonic() < end:
+                    time.sleep(0.02)
+
+
+def stop_requests_as_interrupts() -> None:
+    """Let SIGTERM end the demo as Ctrl-C does, with all clean-up."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)

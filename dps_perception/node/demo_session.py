@@ -1,0 +1,189 @@
+"""The ROS side of the demo: a running node in another process, bags played into it, its output recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from tqdm import tqdm
+
+from ..data.bag import BagReader, BagWriter
+from ..data.drive_bag import DRIVE_TOPICS
+from .demo_processes import ChildError, Children
+from .recorder import Recorder
+from .spin import spin_until
+
+NODE = "/dps"
+PER_FRAME = ("panoptic", "semantic", "confidence", "depth", "camera_info", "points", "instances", "overlay", "stats")
+LATCHED = ("panoptic_info",)
+START_TIMEOUT_S = 180.0
+FRAME_TIMEOUT_S = 60.0
+POINT_STRIDE = 2
+
+
+def output(name: str) -> str:
+    """Full topic of one of the node's outputs, e.g. "/dps/panoptic"."""
+    return f"{NODE}/{name}"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What came of playing one bag.
+
+    Attributes:
+        bag: the recorded bag, with the inputs, ground truth and all outputs.
+        frames: images that were played.
+        received: output topic -> how many of the images' stamps it came with.
+        strangers: output topic -> messages with a stamp that no image has.
+        seconds: wall time from the first image to the last output.
+    """
+
+    bag: Path
+    frames: int
+    received: dict[str, int]
+    strangers: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Every output came for every image, with its stamp and no other."""
+        return all(n == self.frames for n in self.received.values()) and not any(self.strangers.values())
+
+
+class Session:
+    """A ROS context of our own, beside a `dps_node` process. Made by `session`."""
+
+    def __init__(self, children: Children, node: Node, executor: SingleThreadedExecutor) -> None:
+        self._children = children
+        self._node = node
+        self._executor = executor
+
+    def start_node(self, weights: str) -> None:
+        """Start `dps_node` and wait until it is active: model loaded and warmed up.
+
+        Raises:
+            ChildError: it ended, can't be configured, or takes too long.
+        """
+        # A JSON string is a YAML string: what is in the path can't change its meaning.
+        parameters = {"weights": json.dumps(weights)} if weights else {}
+        parameters |= {
+            "point_stride": str(POINT_STRIDE),
+            "qos_input": "reliable",
+            "qos_input_depth": "10",
+            "qos_output": "reliable",
+            "qos_output_depth": "10",
+        }
+        self._children.start(
+            "dps_node",
+            "dps_perception.node.main",
+            "--ros-args",
+            *("-r", f"image:={DRIVE_TOPICS.image}", "-r", f"camera_info:={DRIVE_TOPICS.camera_info}"),
+            *(word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")),
+        )
+        client: Any = self._node.create_client(GetState, f"{NODE}/get_state")
+        end = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < end:
+            self._children.check("dps_node")
+            if "configure failed" in (log := self._children.log("dps_node").read_text(errors="replace")):
+                reason = log.split("configure failed:", 1)[-1].strip().splitlines()[0]
+                raise ChildError(f"dps_node can't be configured: {reason}")
+            if client.service_is_ready():
+                answer = client.call_async(GetState.Request())
+                spin_until(self._executor, answer.done, 2.0)
+                state = answer.result() if answer.done() else None
+                if state is not None and state.current_state.id == State.PRIMARY_STATE_ACTIVE:
+                    self._node.destroy_client(client)
+                    return
+            spin_until(self._executor, lambda: False, 0.1)
+        raise ChildError(f"dps_node is not active after {START_TIMEOUT_S:g} s; see {self._children.log('dps_node')}")
+
+    def play(self, bag: Path, out: Path, title: str) -> Recording:
+        """Play a bag into the node, frame by frame as it gets done, and record all that is published to `out`.
+
+        Raises:
+            ChildError: the node or the replay ended badly.
+            DatasetError: the bag can't be read or written.
+        """
+        with BagReader(bag) as reader:
+            source_topics = list(reader.topics())
+            images = reader.common_stamps([DRIVE_TOPICS.image])
+        outputs = [output(name) for name in PER_FRAME]
+        started: list[float] = []
+        with (
+            BagWriter(out, overwrite=True, compress=True) as writer,
+            tqdm(total=len(images), desc=title, unit="frame", disable=None) as bar,
+        ):
+
+            def on_message(topic: str, _: int | None) -> None:
+                if topic == DRIVE_TOPICS.image and not started:
+                    started.append(time.monotonic())
+                if topic == output("stats"):
+                    bar.update()
+
+            recorder = Recorder(
+                self._node, writer, [*source_topics, *outputs, *(output(name) for name in LATCHED)], on_message
+            )
+            try:
+                self._spin(lambda: all(recorder.connected(topic) for topic in outputs), 20.0, "outputs of dps_node")
+                both = (f"2{DRIVE_TOPICS.image}", f"2{DRIVE_TOPICS.camera_info}")
+                rest = [f"1{topic}" for topic in source_topics if f"2{topic}" not in both]
+                self._children.start(
+                    "dps_replay",
+                    "dps_perception.node.replay",
+                    *(str(bag), "--lock-step", f"{DRIVE_TOPICS.image}={output('stats')}"),
+                    *("--wait-timeout", str(FRAME_TIMEOUT_S), "--wait-for-subscribers", *both, *rest),
+                )
+                while not self._children.finished("dps_replay"):
+                    self._children.check("dps_node")
+                    self._executor.spin_once(timeout_sec=0.1)
+                spin_until(
+                    self._executor,
+                    lambda: all(recorder.counts[topic] >= len(images) for topic in outputs),
+                    FRAME_TIMEOUT_S,
+                )
+                ended = time.monotonic()
+                recorder.drain(self._executor)
+            finally:
+                recorder.close()
+        wanted = set(images)
+        return Recording(
+            bag=out,
+            frames=len(images),
+            received={topic: len(wanted & set(recorder.stamps_ns[topic])) for topic in outputs},
+            strangers={topic: sum(s not in wanted for s in recorder.stamps_ns[topic]) for topic in outputs},
+            seconds=ended - started[0] if started else 0.0,
+        )
+
+    def _spin(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+        if not spin_until(self._executor, condition, timeout_s):
+            self._children.check("dps_node")
+            raise ChildError(f"no {what} after {timeout_s:g} s; see {self._children.log('dps_node')}")
+
+
+@contextlib.contextmanager
+def session(children: Children) -> Iterator[Session]:
+    """A Session in the domain that the environment names; the ROS context ends with the block."""
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = Node("dps_demo", context=context)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        try:
+            yield Session(children, node, executor)
+        finally:
+            executor.shutdown()
+            node.destroy_node()
+    finally:
+        context.try_shutdown()
