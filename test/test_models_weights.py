@@ -108,7 +108,7 @@ def test_tensors_that_do_not_fit_are_named(weights):
 
 def test_saving_checks_the_label_space(tmp_path, network):
     two = LabelSpace("two", (ClassInfo("a", True, (1, 2, 3)), ClassInfo("b", False, (1, 2, 3))))
-    with pytest.raises(ConfigError, match="2 classes.*19"):
+    with pytest.raises(ConfigError, match=r"2 classes.*19"):
         save_weights(tmp_path / "x.safetensors", network, info(label_space=two))
     assert list(tmp_path.iterdir()) == []
 
