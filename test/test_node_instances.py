@@ -1,0 +1,168 @@
+"""Instances: masks that decode to the panoptic image, statistics against NumPy, boxes worked out by hand."""
+
+import numpy as np
+import pytest
+from std_msgs.msg import Header
+
+from dps_msgs.msg import InstanceMask
+from dps_perception.camera import Intrinsics
+from dps_perception.labels import CITYSCAPES, VOID_PANOPTIC_ID
+from dps_perception.node.instances import (
+    EXACT_UP_TO,
+    decode_mask,
+    depth_stats,
+    instance_array,
+    quantiles,
+    regions,
+    run_lengths,
+    surface,
+)
+from dps_perception.types import Segment
+
+V = VOID_PANOPTIC_ID
+CAR = 13 * 256
+
+
+def describe(panoptic, depth, intrinsics=None, **options):
+    ids = [int(i) for i in np.unique(panoptic) if i != V]
+    segments = [Segment(i, i // 256, i % 256, bool(CITYSCAPES.is_thing[i // 256]), 0.5, 1) for i in ids]
+    return instance_array(panoptic, depth, segments, intrinsics, CITYSCAPES, Header(frame_id="cam"), "m", **options)
+
+
+def test_hand_worked_mask():
+    """Inside its box the car covers  . X X / X X X / X . .  so the runs are 1 off, 2 on + 3 on + 1 on, 2 off."""
+    panoptic = np.full((5, 6), 0, np.uint16)
+    panoptic[1, 3:5] = panoptic[2, 2:5] = CAR + 1
+    panoptic[3, 2] = CAR + 1
+    car = describe(panoptic, np.ones((5, 6), np.float32)).instances[1]
+    assert (car.roi.x_offset, car.roi.y_offset, car.roi.width, car.roi.height) == (2, 1, 3, 3)
+    assert car.mask.encoding == InstanceMask.ENCODING_RLE
+    assert list(car.mask.counts) == [1, 6, 2]
+    assert (car.pixel_count, car.panoptic_id, car.class_id, car.instance_id) == (6, CAR + 1, 13, 1)
+    assert (car.class_name, car.is_thing, car.track_id, car.score) == ("car", True, 0, 0.5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_masks_decode_to_exactly_the_panoptic_image(seed):
+    rng = np.random.default_rng(seed)
+    blocks = rng.choice([0, 256, 11 * 256 + 1, CAR + 1, CAR + 2, CAR + 255, V], (7, 9))
+    panoptic = np.kron(blocks, np.ones((4, 5))).astype(np.uint16)
+    panoptic[rng.random(panoptic.shape) < 0.1] = CAR + 3
+    message = describe(panoptic, np.ones(panoptic.shape, np.float32))
+    rebuilt = np.full(panoptic.shape, V, np.uint16)
+    for i in message.instances:
+        window = rebuilt[i.roi.y_offset :, i.roi.x_offset :][: i.roi.height, : i.roi.width]
+        mask = decode_mask(i.mask.counts, i.roi.height, i.roi.width)
+        assert mask.sum() == i.pixel_count
+        assert mask.any(0)[[0, -1]].all()
+        assert mask.any(1)[[0, -1]].all()
+        window[mask] = i.panoptic_id
+    np.testing.assert_array_equal(rebuilt, panoptic)
+    assert [i.panoptic_id for i in message.instances] == sorted(set(np.unique(panoptic).tolist()) - {V})
+
+
+def test_regions_of_a_full_and_of_a_void_image():
+    whole = regions(np.zeros((3, 4), np.uint16))[0]
+    assert (whole.top, whole.left, whole.height, whole.width, len(whole.pixels)) == (0, 0, 3, 4, 12)
+    assert run_lengths(whole, 4).tolist() == [0, 12]
+    assert regions(np.full((3, 4), V, np.uint16)) == []
+    assert describe(np.full((3, 4), V, np.uint16), np.ones((3, 4), np.float32)).instances == []
+
+
+def test_depth_statistics_equal_numpy_over_valid_pixels():
+    rng = np.random.default_rng(0)
+    panoptic = np.full((40, 50), CAR + 1, np.uint16)
+    depth = rng.uniform(1, 50, (40, 50)).astype(np.float32)
+    depth[0] = np.nan
+    depth[1] = np.inf
+    depth[2] = -np.inf
+    depth[3] = 0
+    stats = describe(panoptic, depth).instances[0].depth
+    valid = depth[4:]
+    assert stats.valid_pixels == valid.size
+    found = [stats.min, stats.p05, stats.median, stats.p95, stats.max, stats.mean, stats.stddev]
+    p05, median, p95 = np.quantile(valid, [0.05, 0.5, 0.95])
+    wanted = [valid.min(), p05, median, p95, valid.max(), valid.mean(), valid.std()]
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_nothing_valid_is_nan():
+    stats = depth_stats(np.empty(0, np.float32))
+    assert stats.valid_pixels == 0
+    assert np.isnan([stats.min, stats.p05, stats.median, stats.p95, stats.max, stats.mean, stats.stddev]).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 1000, EXACT_UP_TO, EXACT_UP_TO + 1, 60000])
+def test_quantiles(count):
+    values = np.random.default_rng(count).gamma(2, 10, count).astype(np.float32)
+    tolerance = np.ptp(values) / 65535 if count > EXACT_UP_TO else 1e-5
+    np.testing.assert_allclose(
+        quantiles(values, (0.0, 0.05, 0.5, 0.99, 1.0)), np.quantile(values, [0, 0.05, 0.5, 0.99, 1]), atol=tolerance
+    )
+
+
+def test_quantiles_of_many_equal_values():
+    assert quantiles(np.full(EXACT_UP_TO + 1, 7.5, np.float32), (0.05, 0.5)) == [7.5, 7.5]
+
+
+def test_position_and_box_of_a_wall_facing_the_camera():
+    """fx = fy = 100, principal point (50, 40): 21x11 pixels centred on (60, 45) at 10 m are centred on (1, 0.5, 10) m.
+
+    Columns 50..70 lie at x = 0..2 m; the box spans the 1st to 99th percentile of 21 equally common columns: all of it.
+    """
+    panoptic = np.zeros((80, 100), np.uint16)
+    panoptic[40:51, 50:71] = CAR + 1
+    depth = np.full((80, 100), 10, np.float32)
+    car = describe(panoptic, depth, Intrinsics(100, 100, 50, 40, 80, 100)).instances[1]
+    assert car.has_position
+    assert car.has_box
+    np.testing.assert_allclose([car.centroid.x, car.centroid.y, car.centroid.z], [1.0, 0.5, 10], rtol=1e-6)
+    center, size = car.box_center.position, car.box_size
+    np.testing.assert_allclose([center.x, center.y, center.z], [1.0, 0.5, 10], rtol=1e-6)
+    np.testing.assert_allclose([size.x, size.y, size.z], [2.0, 1.0, 0.0], atol=1e-5)
+    assert car.box_center.orientation.w == 1.0
+
+
+def test_background_that_bleeds_into_the_mask_moves_neither_centre_nor_box():
+    rng = np.random.default_rng(1)
+    near = np.stack([rng.uniform(-1, 1, 900), rng.uniform(-0.5, 0.5, 900), rng.uniform(9.5, 10.5, 900)])
+    far = np.stack([rng.uniform(-5, 5, 100), rng.uniform(-3, 3, 100), rng.uniform(30, 60, 100)])
+    points = np.concatenate([near, far], 1).astype(np.float32)
+    center, box = surface(points, float(np.median(points[2])))
+    np.testing.assert_allclose(center, [0, 0, 10], atol=0.1)
+    np.testing.assert_allclose(box.center, [0, 0, 10], atol=0.1)
+    np.testing.assert_allclose(box.size, [2, 1, 1], atol=0.1)
+
+
+def test_a_long_object_keeps_its_length():
+    """Evenly spread over 20 m of depth: nothing of it is an outlier."""
+    z = np.linspace(10, 30, 2001, dtype=np.float32)
+    _, box = surface(np.stack([z * 0, z * 0, z]), 20.0)
+    assert box.size[2] == pytest.approx(20 * 0.98, abs=0.02)
+
+
+def test_without_calibration_or_depth_there_is_no_position():
+    panoptic = np.zeros((20, 20), np.uint16)
+    panoptic[:10] = CAR + 1
+    panoptic[0, :4] = CAR + 2
+    depth = np.full((20, 20), 5, np.float32)
+    intrinsics = Intrinsics(10, 10, 10, 10, 20, 20)
+    for i in describe(panoptic, depth).instances:
+        assert not i.has_position
+        assert not i.has_box
+        assert np.isnan([i.centroid.x, i.centroid.z, i.box_center.position.y, i.box_size.z]).all()
+    depth[panoptic == CAR + 1] = np.inf
+    road, empty, tiny = describe(panoptic, depth, intrinsics).instances
+    assert not empty.has_position
+    assert empty.depth.valid_pixels == 0
+    assert tiny.has_position
+    assert not tiny.has_box  # four pixels say where, not how large
+    assert road.depth.valid_pixels == 200
+    assert not road.has_position  # stuff has no centre
+
+
+def test_masks_can_be_left_out():
+    panoptic = np.full((4, 4), CAR + 1, np.uint16)
+    mask = describe(panoptic, np.ones((4, 4), np.float32), masks=False).instances[0].mask
+    assert mask.encoding == InstanceMask.ENCODING_NONE
+    assert len(mask.counts) == 0
