@@ -126,7 +126,10 @@ def error_level(
     true = gt_depth_m.astype(np.float64)
     valid = has_depth(gt_depth_m)
     error = np.full(true.shape, np.inf)
-    np.divide(np.abs(depth_m - true), true, out=error, where=valid & has_depth(depth_m))
+    both = valid & has_depth(depth_m)
+    # Not over the whole image: sky less sky is Inf - Inf.
+    difference = np.subtract(depth_m, true, out=np.zeros_like(true), where=both)
+    np.divide(np.abs(difference), true, out=error, where=both)
     level = np.zeros(true.shape, np.uint8)
     for threshold in lambdas:
         level += error > threshold
