@@ -101,4 +101,4 @@ def _reason(output: str) -> str:
     sentences = re.sub(r":\n(?=.)", ": ", "\n".join(lines)).splitlines()  # what a line announces belongs to it
     signs = re.compile(r"error|cause|fail|mismatch|denied|no space", re.IGNORECASE)
     telling = [sentence for sentence in sentences if signs.search(sentence)] or sentences
-    return " | ".join(dict.fromkeys([*telling[:2], *telling[-1:]]))
+    return " | ".join(sentence.rstrip(".:") for sentence in dict.fromkeys([*telling[:2], *telling[-1:]]))

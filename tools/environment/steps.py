@@ -82,6 +82,8 @@ def _fetch_uv(folder: Path) -> Path:
 def install_wheels() -> None:
     """Install the lock file into a fresh environment, unless that is done."""
     wanted = digest(ROOT, [LOCK], platform.python_version(), sys.base_prefix)
+    aside = ROOT / ".venv.partial"
+    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
     if STAMPS.get("wheels") == wanted and version_of(PYTHON):
         return
     say(f"installing ROS 2, PyTorch and the rest of {LOCK.name} (6 GB; a minute or more the first time)")
@@ -93,7 +95,6 @@ def install_wheels() -> None:
 
     with installer() as uv:
         if STAMPS.all():  # a working environment stays until all of the next one is on this machine
-            aside = ROOT / ".venv.partial"
             try:
                 install(uv, aside)
             finally:
