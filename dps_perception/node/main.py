@@ -13,7 +13,6 @@ from rclpy.utilities import remove_ros_args
 
 from .. import cli
 from .memory import keep_freed_memory
-from .node import DpsNode
 from .spin import StopSignal
 
 
@@ -25,6 +24,8 @@ def command(argv: Sequence[str] | None = None) -> None:
     """
     arguments = list(sys.argv if argv is None else ["dps_node", *argv])
     _parser().parse_args(remove_ros_args(arguments)[1:])
+    from .node import DpsNode  # after --help: PyTorch takes seconds to import
+
     keep_freed_memory()
     stop = StopSignal()
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
