@@ -55,8 +55,15 @@ def test_turned_view() -> None:
     assert tuple(picture[3, 10]) == GREEN
 
 
-def test_oblique_view_sees_the_middle_of_the_cloud() -> None:
-    points = np.random.default_rng(0).normal((0, 0, 10), 1, (1000, 3))
+@pytest.mark.parametrize("distance_m", [3.0, 30.0])
+def test_oblique_view_fits_the_cloud_into_the_picture(distance_m: float) -> None:
+    points = np.random.default_rng(0).normal((0, 0, distance_m), distance_m / 5, (2000, 3))
     view = oblique_view(points, (120, 200))
-    _, distance = render_points(points, np.zeros((1000, 3), np.uint8), view)
-    assert np.count_nonzero(np.isfinite(distance)) > 100
+    assert view.eye[0] < 0  # to the left
+    assert view.eye[1] < 0  # above
+    _, distance = render_points(points, np.zeros((2000, 3), np.uint8), view)
+    rows, columns = np.nonzero(np.isfinite(distance))
+    assert len(rows) > 1000  # hardly any point is hidden or outside
+    assert rows.max() - rows.min() > 100
+    assert abs(rows.mean() - 60) < 10
+    assert abs(columns.mean() - 100) < 10

@@ -38,16 +38,41 @@ class View:
         return np.stack([right, np.cross(forward, right), forward])
 
 
-def oblique_view(points: NDArray[np.floating], size_hw: tuple[int, int]) -> View:
-    """From behind, above and left of the camera that measured the points (N, 3), far enough to see most of them."""
-    middle = float(np.median(points[:, 2])) if len(points) else 1.0
+def oblique_view(
+    points: NDArray[np.floating], size_hw: tuple[int, int], yaw_deg: float = 16.0, pitch_deg: float = 24.0
+) -> View:
+    """A view from behind and above the camera that measured the points (N, 3), with nearly all of them in the picture.
+
+    Args:
+        points: optical frame, metres, finite.
+        size_hw: of the picture.
+        yaw_deg: how far the view is turned to the right, so it stands to the left.
+        pitch_deg: how far it looks down.
+    """
     height, width = size_hw
-    return View(
-        eye=(-0.45 * middle, -0.55 * middle, -0.55 * middle),
-        target=(0.08 * middle, 0.1 * middle, 1.25 * middle),
-        focal_px=0.95 * width,
-        size_hw=(height, width),
-    )
+    focal_px = 1.1 * width
+    yaw, pitch = np.radians([yaw_deg, pitch_deg])
+    forward = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
+    axes = View((0.0, 0.0, 0.0), _triple(forward), focal_px, size_hw).axes()
+    if not len(points):
+        return View(_triple(-forward), (0.0, 0.0, 0.0), focal_px, size_hw)
+    local = np.asarray(points, np.float64) @ axes.T
+    eye = np.percentile(local, 50, axis=0)
+    eye[2] = local[:, 2].min() - 1.0
+    # Fit by turns: centre what is seen, then step back (or closer) until it fills the picture.
+    for _ in range(20):
+        ahead = np.maximum(local[:, 2] - eye[2], 1e-3)
+        across = (local[:, :2] - eye[:2]) / ahead[:, None]
+        low, high = np.percentile(across, [1, 99], axis=0)
+        eye[:2] += (low + high) / 2 * np.median(ahead)
+        fill = max((high[0] - low[0]) * focal_px / width, (high[1] - low[1]) * focal_px / height)
+        eye[2] -= (fill / 0.94 - 1) * 0.5 * np.median(ahead)
+    eye_in_frame = eye @ axes
+    return View(_triple(eye_in_frame), _triple(eye_in_frame + forward), focal_px, size_hw)
+
+
+def _triple(vector: NDArray[np.float64]) -> tuple[float, float, float]:
+    return float(vector[0]), float(vector[1]), float(vector[2])
 
 
 def render_points(
@@ -56,6 +81,7 @@ def render_points(
     view: View,
     *,
     radius_m: NDArray[np.floating] | float = 0.0,
+    min_radius_px: int = 0,
     max_radius_px: int = 4,
     background: tuple[int, int, int] = BACKGROUND,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -65,8 +91,9 @@ def render_points(
         points: (N, 3) metres; those that are not finite are left out.
         colors: (N, 3) uint8 RGB.
         view: the virtual camera.
-        radius_m: half the edge of a point's square, metres, (N,) or one for all; a point covers at least a pixel.
-        max_radius_px: no square reaches farther than this from its middle.
+        radius_m: half the edge of a point's square, metres, (N,) or one for all.
+        min_radius_px: every square reaches at least this far from its middle pixel.
+        max_radius_px: none reaches farther than this.
         background: RGB where no point is.
 
     Returns:
@@ -82,7 +109,7 @@ def render_points(
     z = local[:, 2]
     u = np.rint(view.focal_px * local[:, 0] / z + (width - 1) / 2).astype(np.int64)
     v = np.rint(view.focal_px * local[:, 1] / z + (height - 1) / 2).astype(np.int64)
-    reach = np.minimum(np.rint(view.focal_px * radii / z), max_radius_px).astype(np.int64)
+    reach = np.clip(np.rint(view.focal_px * radii / z), min_radius_px, max_radius_px).astype(np.int64)
     order = np.argsort(-z, kind="stable")  # far to near: of equal pixels the last assignment stays
     u, v, z, reach, tones = u[order], v[order], z[order], reach[order], tones[order]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .. import cli
 from ..data.bag import BagReader
+from ..data.street.cli import SIZE_LIMITS
 from ..data.street.dataset import VERSION as STREET_VERSION
 from ..errors import ConfigError, DpsError
 from ..evaluation import Scores
@@ -37,7 +38,7 @@ from .demo_images import (
 )
 from .demo_measure import latencies_ms, read_model, score_drive, shown_frames
 from .demo_processes import Children, ros_environment, stop_requests_as_interrupts
-from .demo_session import Recording, session
+from .demo_session import Recording, Session, session
 
 CAMERA, DRIVE = "camera images", "street drive"
 DRIVE_SEED = 3_000_000
@@ -61,6 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--weights", default="", help="weights file, or name of shipped weights; empty: the shipped ones")
     add("--frames", type=int, default=30, help="frames of the street drive")
     add("--max-images", type=int, default=4, help="at most so many images of each source")
+    add("--size", default=DRIVE_SIZE, metavar="HxW", help="of the drive's images")
     add("--seed", type=int, default=DRIVE_SEED, help="of the street; 3000000 and up are held out from training")
     return parser
 
@@ -73,7 +75,11 @@ def camera_images(images: Path | None, fov_deg: float, limit: int) -> tuple[list
         DpsError: there is no image at all.
     """
     measured = motorcycle()
-    absent = [] if measured else ["scikit-image is not installed: its stereo image with measured depth is left out"]
+    absent = (
+        []
+        if measured
+        else ["stereo image with measured depth of scikit-image, which is not installed (pip install scikit-image)"]
+    )
     if images is not None:
         chosen = list(user_images(images, limit, fov_deg))
     else:
@@ -85,33 +91,39 @@ def camera_images(images: Path | None, fov_deg: float, limit: int) -> tuple[list
     return found, absent
 
 
-def street_drive(folder: Path, seed: int, frames: int) -> Path:
+def street_drive(args: argparse.Namespace, children: Children, ros: Session) -> Path:
     """The bag of a drive, rendered in a process of its own unless an equal one is there already.
 
     Raises:
-        DpsError: rendering failed.
+        ChildError: rendering failed, or meanwhile the node.
     """
-    bag = folder / f"street_v{STREET_VERSION}_{seed}_{frames}x{DRIVE_SIZE}"
+    bag: Path = args.out.parent / "drives" / f"street_v{STREET_VERSION}_{args.seed}_{args.frames}x{args.size}"
     if not (bag / "metadata.yaml").exists():
-        print(f"Rendering a drive of {frames} frames through street {seed} (kept in {bag})", flush=True)
-        words = ["bag", str(bag), "--seed", str(seed), "--frames", str(frames), "--rate", str(DRIVE_RATE_HZ)]
+        print(f"Rendering a drive of {args.frames} frames through street {args.seed} (kept in {bag})", flush=True)
+        words = ["bag", str(bag), "--seed", str(args.seed), "--frames", str(args.frames), "--size", args.size]
         module = "dps_perception.data.street.cli"
-        done = subprocess.run([sys.executable, "-m", module, *words, "--size", DRIVE_SIZE], check=False)
-        if done.returncode:
-            raise DpsError(f"rendering the street drive failed (status {done.returncode}), see above")
+        children.start("dps_synthesize", module, *words, "--rate", str(DRIVE_RATE_HZ), show=True)
+        while not children.finished("dps_synthesize"):
+            ros.check_node()
+            time.sleep(0.1)
     return bag
 
 
-def play(args: argparse.Namespace, bags: dict[str, Path]) -> dict[str, Recording]:
-    """Run the node, play the bags into it one after the other, and record."""
+def play(args: argparse.Namespace, images: Sequence[CameraImage]) -> dict[str, Recording]:
+    """Run the node, play images and drive into it one after the other, and record what it publishes.
+
+    Raises:
+        DpsError: one of the processes failed.
+    """
     os.environ.pop("FASTRTPS_DEFAULT_PROFILES_FILE", None)
     os.environ.update(environment := ros_environment())
     recordings = {}
     with Children(args.out / "log", environment) as children, session(children) as ros:
-        print(f"Starting dps_node (ROS domain {environment['ROS_DOMAIN_ID']}) ...", flush=True)
-        begin = time.monotonic()
+        print(f"Starting dps_node in ROS domain {environment['ROS_DOMAIN_ID']}", flush=True)
         ros.start_node(args.weights)
-        print(f"dps_node is active after {time.monotonic() - begin:.1f} s", flush=True)
+        write_camera_bag(args.out / "camera_images", images)
+        bags = {CAMERA: args.out / "camera_images", DRIVE: street_drive(args, children, ros)}
+        ros.wait_until_active()
         for title, bag in bags.items():
             recordings[title] = ros.play(bag, args.out / f"{title.replace(' ', '_')}_recording", title)
             print(f"{title}: {recordings[title].frames} frames in {recordings[title].seconds:.1f} s", flush=True)
@@ -146,7 +158,7 @@ def report(args: argparse.Namespace, images: Sequence[CameraImage], absent: list
     summary = Section("In short", [page.headline(scores, timings[DRIVE], list(played.values()))])
     sections = [
         summary,
-        page.drive_section(scores, drive_frames, model.label_space, about),
+        page.drive_section(scores, drive_frames, model.label_space, about, stamps[0]),
         page.cloud_section(busiest, model.label_space),
         page.instance_section(busiest, model.label_space),
         page.camera_section(images, camera_frames, absent),
@@ -194,14 +206,12 @@ def command(argv: Sequence[str] | None) -> None:
     args = make_parser().parse_args(argv)
     if args.frames < 1 or args.max_images < 1:
         raise ConfigError(f"--frames {args.frames}, --max-images {args.max_images}: at least 1 is needed")
+    cli.parse_size(args.size, *SIZE_LIMITS)
     stop_requests_as_interrupts()
     images, absent = camera_images(args.images, args.fov, args.max_images)
     for line in absent:
-        print(f"note: {line}")
-    camera_bag = args.out / "camera_images"
-    write_camera_bag(camera_bag, images)
-    bags = {CAMERA: camera_bag, DRIVE: street_drive(args.out.parent / "drives", args.seed, args.frames)}
-    played = play(args, bags)
+        print(f"Left out: {line}")
+    played = play(args, images)
     scores = report(args, images, absent, played, argv)
     print(scores.table())
     result = args.out / "report.html"

@@ -190,7 +190,7 @@ def packaged_images(limit: int) -> tuple[list[CameraImage], list[str]]:
     if OPENCV_VIDEO.exists():
         images += video_images(OPENCV_VIDEO, limit, ASSUMED_FOV_DEG, "opencv-doc vtest.avi")
     else:
-        absent.append("opencv-doc is not installed (apt install opencv-doc): its video is left out")
+        absent.append("street video of opencv-doc, which is not installed (apt install opencv-doc)")
     return images, absent
 
 

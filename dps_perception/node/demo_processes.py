@@ -10,13 +10,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 
 from ..errors import DpsError
+
+STOP_STEPS = ((signal.SIGINT, 10.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0))
+"""Signals to end a child with, and how many seconds to wait after each."""
 
 _ROOM_FOR_IMAGES = str(256 * 2**20)
 
@@ -90,18 +92,22 @@ class Children:
         self._log_folder.mkdir(parents=True, exist_ok=True)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        for name in list(self._processes):
-            self.stop(name, patience_s=10.0 if kind is None else 3.0)
+    def __exit__(self, *_: object) -> None:
+        with uninterrupted():
+            self.stop(*self._processes)
 
-    def start(self, name: str, module: str, *arguments: str) -> None:
-        """Run `python -m module arguments...` in a process group of its own, so that Ctrl-C reaches only us."""
-        with self.log(name).open("wb") as log:
+    def start(self, name: str, module: str, *arguments: str, show: bool = False) -> None:
+        """Run `python -m module arguments...` in a process group of its own, so that Ctrl-C reaches only us.
+
+        Its output goes to its log, or where ours goes if `show`.
+        """
+        # An interrupt while the process is being made would lose it.
+        with self.log(name).open("wb") as log, uninterrupted():
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                stdout=None if show else log,
+                stderr=None if show else subprocess.STDOUT,
                 env=self._environment,
                 start_new_session=True,
             )
@@ -137,16 +143,38 @@ class Children:
             self.check(name)
         return status == 0
 
-    def stop(self, name: str, patience_s: float = 10.0) -> None:
-        """End a child: SIGINT, after a while SIGTERM, and then SIGKILL, to its whole process group."""
-        process = self._processes.pop(name)
-        for number, wait_s in ((signal.SIGINT, patience_s), (signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0)):
-            if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):  # it ended in between
-                    os.killpg(process.pid, number)
-                end = time.monotonic() + wait_s
-                while process.poll() is None and time.monotonic() < end:
-                    time.sleep(0.02)
+    def stop(self, *names: str) -> None:
+        """End children and whatever they started: SIGINT, after a while SIGTERM, and then SIGKILL."""
+        processes = [self._processes.pop(name) for name in names]
+        for number, patience_s in STOP_STEPS:
+            for process in processes:
+                if process.poll() is None:
+                    self._signal(process.pid, number)
+            end = time.monotonic() + patience_s
+            while any(process.poll() is None for process in processes) and time.monotonic() < end:
+                time.sleep(0.02)
+        for process in processes:
+            self._signal(process.pid, signal.SIGKILL)  # what it left running
+
+    @staticmethod
+    def _signal(group: int, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):  # nobody of it is left
+            os.killpg(group, number)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until the block has ended (a process that we start keeps its own handling)."""
+    waiting: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda n, _: waiting.append(n)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if waiting:
+        raise KeyboardInterrupt
 
 
 def stop_requests_as_interrupts() -> None:

@@ -12,24 +12,24 @@ from numpy.typing import NDArray
 from ..data.bag_messages import cloud_colors, decode_cloud, decode_intrinsics
 from ..evaluation import Scores
 from ..evaluation.pictures import color_depth, color_error, depth_scale, error_scale
-from ..evaluation.report import Block, Number, Numbers, Picture, Pictures, Section, Table
+from ..evaluation.report import Block, Number, Numbers, Picture, Pictures, Section, Table, Text
 from ..evaluation.score_report import class_legend, sample_pictures, score_numbers, score_tables
 from ..evaluation.splat import oblique_view, render_points
-from ..labels import LabelSpace
+from ..labels import VOID_CLASS_ID, LabelSpace
 from .demo_images import CameraImage
 from .demo_measure import END_TO_END, Shown, depth_errors
 from .demo_session import POINT_STRIDE, Recording
 
-CLOUD_RANGE_M = 45.0
+CLOUD_RANGE_M = 40.0
 _CLOUD_HW = (560, 900)
+_VOID_COLOR = (178, 184, 192)
 
 
 def camera_section(images: Sequence[CameraImage], frames: Sequence[Shown], absent: Sequence[str]) -> Section:
     """Pictures of each real image; where depth was measured, the error with and without a common scale."""
     blocks: list[Block] = []
     for image, frame in zip(images, frames, strict=True):
-        far = _far(frame.depth_m if image.depth_m is None else image.depth_m)
-        near = far / 20
+        near, far = _depth_range([frame.depth_m] if image.depth_m is None else [frame.depth_m, image.depth_m])
         items = [
             Picture(frame.rgb, "input"),
             Picture(frame.overlay, "~/overlay"),
@@ -52,16 +52,18 @@ def camera_section(images: Sequence[CameraImage], frames: Sequence[Shown], absen
     text = (
         "The weights have seen nothing but the synthetic street. These images show how far that carries on a real "
         "camera, and that any calibrated stream goes through the node; they are no claim of accuracy. "
-        "Scenes unlike a street seen from a car, as the motorcycle in a garage, are outside what was learned. "
+        "Scenes unlike a street seen from a car, as the motorcycle in a garage, are outside what was learned."
     )
-    return Section("Real camera images", blocks, text + " ".join(line[0].upper() + line[1:] + "." for line in absent))
+    return Section("Real camera images", [*blocks, *(Text(f"Left out: {line}.") for line in absent)], text)
 
 
-def drive_section(scores: Scores, frames: Sequence[Shown], label_space: LabelSpace, about: str) -> Section:
-    """Scores of the drive and pictures of some of its frames."""
+def drive_section(
+    scores: Scores, frames: Sequence[Shown], label_space: LabelSpace, about: str, start_ns: int
+) -> Section:
+    """Scores of the drive, which began at `start_ns`, and pictures of some of its frames."""
     pictures = [
         sample_pictures(
-            f"Frame at {(frame.stamp_ns % 10**12) * 1e-9:.1f} s",
+            f"After {(frame.stamp_ns - start_ns) * 1e-9:.1f} s",
             frame.rgb,
             label_space,
             frame.panoptic,
@@ -83,15 +85,14 @@ def cloud_section(frame: Shown, label_space: LabelSpace) -> Section:
     xyz, cloud = xyz[shown], cloud[shown]
     focal_px = decode_intrinsics(frame.camera_info).fx
     radius_m = 0.6 * POINT_STRIDE * xyz[:, 2] / focal_px
-    view = oblique_view(xyz, _CLOUD_HW)
-    tones = {"colour of the image": cloud_colors(cloud), "colour of the class": label_space.colors[cloud["label"]]}
-    items = [
-        Picture(_smooth(render_points(xyz, rgb, view, radius_m=radius_m)[0]), name, lossless=True)
-        for name, rgb in tones.items()
-    ]
+    colors = label_space.colors.copy()
+    colors[VOID_CLASS_ID] = _VOID_COLOR  # black would look like a class
+    tones = {"colour of the image": cloud_colors(cloud), "colour of the class": colors[cloud["label"]]}
+    items = [Picture(_draw(xyz, rgb, radius_m), name, lossless=True) for name, rgb in tones.items()]
     text = (
         f"{len(xyz)} points of ~/points nearer than {CLOUD_RANGE_M:g} m (every {POINT_STRIDE}nd row and column; "
-        "the sky has no points), drawn from behind and above the camera. What the camera did not see stays empty."
+        "sky has no points, grey ones have no class), drawn from behind and above the camera. "
+        "What the camera did not see stays empty."
     )
     return Section("Point cloud", [Pictures(items, columns=2)], text)
 
@@ -147,7 +148,8 @@ def latency_section(timings: Mapping[str, Mapping[str, Sequence[float]]], rates:
         blocks.append(Table(["stage", "min [ms]", "median [ms]", "95 % [ms]", "frames"], rows, title=title, note=note))
     text = (
         "Stages as ~/stats reports them ('processing' is from the mailbox to the last published output); "
-        f"'{END_TO_END}' is measured in the recording process, so it includes the transport of every output between processes."
+        f"'{END_TO_END}' is measured in the recording process, "
+        "so it includes the transport of every output between processes."
     )
     return Section("Latency", blocks, text)
 
@@ -185,14 +187,24 @@ def headline(scores: Scores, timings: Mapping[str, Sequence[float]], recordings:
     )
 
 
-def _far(depth_m: NDArray[np.float32]) -> float:
-    finite = depth_m[np.isfinite(depth_m) & (depth_m > 0)]
-    return float(np.clip(np.percentile(finite, 98), 1.0, 80.0)) if finite.size else 80.0
+def _depth_range(depths_m: Sequence[NDArray[np.float32]]) -> tuple[float, float]:
+    """Ends of the depth colours that suit all these images: round numbers, nearly all pixels between."""
+    finite = np.concatenate([depth[np.isfinite(depth) & (depth > 0)] for depth in depths_m])
+    if not finite.size:
+        return 2.0, 80.0
+    steps = np.array([0.2, 0.5, 1, 2, 3, 5, 8, 10, 15, 20, 30, 50, 80])
+    low, high = np.percentile(finite, [1, 99])
+    near = steps[max(0, np.searchsorted(steps, low, "right") - 1)]
+    far = steps[min(len(steps) - 1, np.searchsorted(steps, max(high, 2 * near)))]
+    return float(min(near, far / 2)), float(far)
 
 
-def _smooth(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Fill the single-pixel gaps that rounding leaves between splats."""
-    return np.asarray(cv2.medianBlur(picture, 3), np.uint8)
+def _draw(xyz: NDArray[np.float32], rgb: NDArray[np.uint8], radius_m: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The points from an oblique view, drawn twice as large and reduced, so that edges are smooth."""
+    height, width = _CLOUD_HW
+    view = oblique_view(xyz, (2 * height, 2 * width))
+    picture, _ = render_points(xyz, rgb, view, radius_m=radius_m, min_radius_px=2, max_radius_px=7)
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _boxes(frame: Shown, label_space: LabelSpace) -> NDArray[np.uint8]:

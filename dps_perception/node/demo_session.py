@@ -70,11 +70,7 @@ class Session:
         self._executor = executor
 
     def start_node(self, weights: str) -> None:
-        """Start `dps_node` and wait until it is active: model loaded and warmed up.
-
-        Raises:
-            ChildError: it ended, can't be configured, or takes too long.
-        """
+        """Start `dps_node`; it loads its model while we do other things."""
         # A JSON string is a YAML string: what is in the path can't change its meaning.
         parameters = {"weights": json.dumps(weights)} if weights else {}
         parameters |= {
@@ -91,13 +87,25 @@ class Session:
             *("-r", f"image:={DRIVE_TOPICS.image}", "-r", f"camera_info:={DRIVE_TOPICS.camera_info}"),
             *(word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")),
         )
+
+    def check_node(self) -> None:
+        """Raise ChildError if `dps_node` has ended or could not be configured."""
+        self._children.check("dps_node")
+        log = self._children.log("dps_node").read_text(errors="replace")
+        if "configure failed:" in log:
+            reason = log.split("configure failed:", 1)[1].strip().splitlines()[0]
+            raise ChildError(f"dps_node can't be configured: {reason}")
+
+    def wait_until_active(self) -> None:
+        """Wait until the model is loaded and warmed up.
+
+        Raises:
+            ChildError: the node ended, can't be configured, or takes too long.
+        """
         client: Any = self._node.create_client(GetState, f"{NODE}/get_state")
         end = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < end:
-            self._children.check("dps_node")
-            if "configure failed" in (log := self._children.log("dps_node").read_text(errors="replace")):
-                reason = log.split("configure failed:", 1)[-1].strip().splitlines()[0]
-                raise ChildError(f"dps_node can't be configured: {reason}")
+            self.check_node()
             if client.service_is_ready():
                 answer = client.call_async(GetState.Request())
                 spin_until(self._executor, answer.done, 2.0)
@@ -167,7 +175,7 @@ class Session:
 
     def _spin(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
         if not spin_until(self._executor, condition, timeout_s):
-            self._children.check("dps_node")
+            self.check_node()
             raise ChildError(f"no {what} after {timeout_s:g} s; see {self._children.log('dps_node')}")
 
 

@@ -1,0 +1,123 @@
+"""The demo's children: started with their environment, told when they fail, never left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dps_perception.node import demo_processes
+from dps_perception.node.demo_processes import ChildError, Children, fast_dds_profile, free_domain_id, ros_environment
+
+STUBBORN = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print("pids", __import__("os").getpid(), grandchild.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Make a module that children can run, of this source."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def write(source: str) -> str:
+        (tmp_path / "child_module.py").write_text(source)
+        return "child_module"
+
+    return write
+
+
+def wait(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def test_environment_and_log(tmp_path: Path, module: Callable[[str], str]) -> None:
+    name = module("import os, sys; print(os.environ['PURPOSE'], sys.argv[1:])")
+    with Children(tmp_path / "log", {"PURPOSE": "demo"}) as children:
+        children.start("child", name, "a", "b c")
+        wait(lambda: children.finished("child"))
+    assert (tmp_path / "log" / "child.log").read_text() == "demo ['a', 'b c']\n"
+
+
+def test_failure_is_told_with_the_last_words(tmp_path: Path, module: Callable[[str], str]) -> None:
+    name = module("print('starting'); print('error: no weights file x'); print('bye'); raise SystemExit(2)")
+    with Children(tmp_path, {}) as children:
+        children.start("child", name)
+        wait(lambda: not children.running("child"))
+        with pytest.raises(ChildError, match=r"child ended \(status 2\): error: no weights file x; see .*child\.log"):
+            children.check("child")
+        with pytest.raises(ChildError, match="status 2"):
+            children.finished("child")
+
+
+def test_nobody_survives_even_if_they_refuse(
+    tmp_path: Path, module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        demo_processes, "STOP_STEPS", ((signal.SIGINT, 0.3), (signal.SIGTERM, 0.3), (signal.SIGKILL, 5))
+    )
+    with Children(tmp_path, {}) as children:
+        children.start("child", module(STUBBORN))
+        wait(lambda: "pids" in children.log("child").read_text())
+        pids = [int(word) for word in children.log("child").read_text().split()[1:]]
+        assert all(alive(pid) for pid in pids)
+    wait(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_domain_is_free() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        domain_id = free_domain_id()
+        taken.bind(("", 7400 + 250 * domain_id + 10))
+        assert all(free_domain_id() != domain_id for _ in range(300))
+
+
+def test_environment_names_the_profile() -> None:
+    environment = ros_environment()
+    assert 1 <= int(environment["ROS_DOMAIN_ID"]) <= 101
+    assert "segment_size" in Path(environment["FASTDDS_DEFAULT_PROFILES_FILE"]).read_text()
+    assert fast_dds_profile().name == "fastdds.xml"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--frames", "0"], "error: --frames 0"),
+        (["--images", "/nowhere"], "error: '/nowhere' does not exist"),
+        (["--size", "10by10"], "error: size '10by10'"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(tmp_path: Path, arguments: list[str], told: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dps_perception.node.demo", "--out", tmp_path / "out", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(told)
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
