@@ -83,7 +83,8 @@ def test_queries_are_activation_weighted_means():
     # A query is the mean of the feature map weighted by its activation map; equal activations give the plain mean.
     queries = QueryNetwork(tiny(num_groups=1))
     torch.nn.init.zeros_(queries.activation.weight)
-    semantic, depth, semantic_map, depth_map = queries(torch.randn(1, 10, 4, 6))
+    semantic, depth, semantic_map, depth_map, activation = queries(torch.randn(1, 10, 4, 6))
+    torch.testing.assert_close(activation, torch.full((1, 6, 24), 1 / 24))
     torch.testing.assert_close(semantic[0, 3], semantic_map[0].mean((1, 2)))
     torch.testing.assert_close(depth[0, 5], depth_map[0].mean((1, 2)))
 

@@ -138,3 +138,13 @@ def test_criterion_without_any_target_still_has_a_gradient():
     total.backward()
     assert math.isfinite(float(total))
     assert outputs["class_logits"].grad.abs().sum() > 0
+
+
+def test_focus_is_the_share_of_activation_on_the_target():
+    # Both targets are halves of the image: spread evenly, half of each map is inside; on the left alone, all or none.
+    outputs = perfect_outputs(10.0, 20.0)
+    outputs["activation"] = torch.full((1, 4, 2, 2), 0.25)
+    focus = lambda: float(Criterion(CONFIG, LossWeights(focus=1.0))(outputs, [two_segment_targets()])["focus"])  # noqa: E731
+    assert focus() == pytest.approx(math.log(2), rel=1e-5)
+    outputs["activation"] = torch.tensor([[0.4, 0.1], [0.4, 0.1]]).expand(1, 4, 2, 2)
+    assert focus() == pytest.approx(-(math.log(0.8) + math.log(0.2)) / 2, rel=1e-5)

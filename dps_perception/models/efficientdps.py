@@ -30,16 +30,22 @@ class QueryNetwork(nn.Module):
         assert self.activation.bias is not None
         nn.init.constant_(self.activation.bias, PRIOR_BIAS)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return semantic queries (B, G*N, C), depth queries (B, G*N, C), semantic map, depth map (B, C, h, w)."""
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Query by activation.
+
+        Returns:
+            Semantic queries and depth queries (B, G*N, C), semantic map and depth map (B, C, h, w), and the
+            activation maps (B, G*N, h*w), each with sum one.
+        """
         semantic_map = self.semantic_map(features)
         depth_map = semantic_map if self.depth_map is None else self.depth_map(features)
         maps = self.activation(semantic_map).flatten(2).float().sigmoid()
         weights = (maps / maps.sum(-1, keepdim=True).clamp(min=1e-6)).to(semantic_map.dtype)
         semantic_queries = weights @ semantic_map.flatten(2).transpose(1, 2)
-        if self.depth_map is None:
-            return semantic_queries, semantic_queries, semantic_map, depth_map
-        return semantic_queries, weights @ depth_map.flatten(2).transpose(1, 2), semantic_map, depth_map
+        depth_queries = semantic_queries
+        if self.depth_map is not None:
+            depth_queries = weights @ depth_map.flatten(2).transpose(1, 2)
+        return semantic_queries, depth_queries, semantic_map, depth_map, weights
 
 
 class EfficientDPS(nn.Module):
@@ -86,11 +92,12 @@ class EfficientDPS(nn.Module):
             `mask_logits` (B, Q, h, w), before the sigmoid of Eq. 2;
             `depth_logits` (B, Q, h, w), before the sigmoid of Eq. 3, or (B, 1, h, w) without query-wise depth;
             `backup_depth_logits` (B, 1, h, w) with `backup_depth`;
-            `semantic_logits` (B, num_classes, h, w) with `auxiliary_semantic`, in training only.
+            in training only, `activation` (B, Q, h, w), the query activation maps, each with sum one;
+            in training only, `semantic_logits` (B, num_classes, h, w) with `auxiliary_semantic`.
         """
         x = ((image.to(self.mean.dtype) - self.mean) / self.std).permute(0, 3, 1, 2)
         features = self.neck(self.backbone(x))
-        semantic, depth, semantic_map, depth_map = self.queries(features)
+        semantic, depth, semantic_map, depth_map, activation = self.queries(features)
         outputs = {
             "class_logits": self.class_head(semantic),
             "mask_logits": dynamic_convolution(self.mask_kernel(semantic), self.mask_embedding(features)),
@@ -105,6 +112,8 @@ class EfficientDPS(nn.Module):
                     outputs["backup_depth_logits"] = dynamic_convolution(self.depth_kernel(everywhere), embedding)
             else:
                 outputs["depth_logits"] = self.dense_depth(embedding)
+        if self.training:
+            outputs["activation"] = activation.unflatten(2, features.shape[-2:])
         if self.config.auxiliary_semantic and self.training:
             outputs["semantic_logits"] = self.auxiliary(semantic_map)
         return outputs

@@ -27,6 +27,8 @@ class LossWeights:
         classification, bce, dice, depth: the paper's lambdas.
         backup_depth: Eq. 7 on the backup depth query (ours).
         semantic: training-only dense classifier (ours).
+        focus: keeps the activation map of a matched query on its target (ours, 0 in the paper): a query whose
+            activation is spread over the image can't tell its thing from the others.
         points: stride-4 cells per image that mask and depth losses look at, chosen anew in each step; 0 for all
             (paper). A few thousand save most of the losses' time.
     """
@@ -37,6 +39,7 @@ class LossWeights:
     depth: float = 1.0
     backup_depth: float = 0.5
     semantic: float = 1.0
+    focus: float = 0.0
     points: int = 0
 
 
@@ -76,6 +79,8 @@ class Criterion:
             terms["bce"], terms["dice"] = mask_losses(*flat)
         else:
             terms["bce"] = terms["dice"] = mask_logits.sum() * 0
+        if self.weights.focus:
+            terms["focus"] = _focus(outputs["activation"], coarse, matched)
         if "depth_logits" in outputs:
             terms["depth"] = self._depth(outputs["depth_logits"], targets, matched, points)
         if "backup_depth_logits" in outputs:
@@ -141,6 +146,21 @@ def sample(logits: Tensor, cells: Tensor) -> Tensor:
     grid = torch.stack([(x + 0.5) / width - 1, (y + 0.5) / height - 1], -1)
     options = {"mode": "bilinear", "padding_mode": "border", "align_corners": False}
     return F.grid_sample(logits.float()[None], grid.float()[None, None], **options)[0, :, 0]  # type: ignore[arg-type]
+
+
+def _focus(activation: Tensor, masks: Sequence[Tensor], matched: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Mean of -log of the share of a matched query's activation that lies inside its target.
+
+    Args:
+        activation: (B, Q, h, w), each map with sum one.
+        masks: per image (T, h, w) in 0..1.
+        matched: per image queries and targets.
+    """
+    inside = [
+        (activation[b, query].float() * masks[b][target]).sum((1, 2)) for b, (query, target) in enumerate(matched)
+    ]
+    share = torch.cat(inside)
+    return -share.clamp(min=1e-6).log().mean() if len(share) else activation.sum() * 0
 
 
 def _mean_over_processes(count: Tensor) -> float:
