@@ -19,12 +19,16 @@ from demo_weights import write_small_weights
 from dps_perception.data.bag import BagReader
 
 
-def start_demo(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_small_weights(tmp_path_factory.mktemp("weights") / "small.safetensors"))
+
+
+def start_demo(folder: Path, weights: str, *arguments: str) -> subprocess.Popen[str]:
     images = folder / "images"
     images.mkdir()
     cv2.imwrite(str(images / "a.png"), np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))
-    weights = write_small_weights(folder / "small.safetensors")
-    words = ["--images", str(images), "--out", str(folder / "out" / "demo"), "--weights", str(weights)]
+    words = ["--images", str(images), "--out", str(folder / "out" / "demo"), "--weights", weights]
     return subprocess.Popen(
         [sys.executable, "-m", "dps_perception.node.demo", *words, "--size", "64x128", *arguments],
         stdout=subprocess.PIPE,
@@ -47,8 +51,8 @@ def children_of(pid: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_report_recordings_and_every_output_with_its_stamp(tmp_path: Path) -> None:
-    demo = start_demo(tmp_path, "--frames", "3")
+def test_report_recordings_and_every_output_with_its_stamp(tmp_path: Path, weights: str) -> None:
+    demo = start_demo(tmp_path, weights, "--frames", "3")
     out, err = demo.communicate(timeout=170)
     assert demo.returncode == 0, err
     folder = tmp_path / "out" / "demo"
@@ -75,8 +79,8 @@ def test_report_recordings_and_every_output_with_its_stamp(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_no_process_and_nothing_half_written(tmp_path: Path) -> None:
-    demo = start_demo(tmp_path, "--frames", "3")
+def test_ctrl_c_leaves_no_process_and_nothing_half_written(tmp_path: Path, weights: str) -> None:
+    demo = start_demo(tmp_path, weights, "--frames", "3")
     end = time.monotonic() + 120
     log = tmp_path / "out" / "demo" / "log" / "dps_replay.log"
     while not log.exists():  # the node is active, and the first bag is about to be played
@@ -95,7 +99,7 @@ def test_ctrl_c_leaves_no_process_and_nothing_half_written(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_wrong_weights_are_one_line(tmp_path: Path) -> None:
-    demo = start_demo(tmp_path, "--weights", "no_such")
+    demo = start_demo(tmp_path, "no_such", "--frames", "1")
     _, err = demo.communicate(timeout=120)
     assert demo.returncode == 2
     assert err.splitlines()[-1].startswith("error: dps_node can't be configured: no weights file")

@@ -21,9 +21,10 @@ def test_depth_errors_with_and_without_scale() -> None:
     truth = np.array([[2.0, 4.0, 6.0, np.nan]], np.float32)
     errors = depth_errors(np.array([[4.0, 8.0, 12.0, 1.0]], np.float32), truth)
     # Everything is twice too far: 100 % off, and right after scaling by 4 / 8.
-    assert errors == pytest.approx({"abs_rel": 1.0, "abs_rel_scaled": 0.0, "ratio": 0.5})
-    bent = depth_errors(np.array([[1.0, 4.0, 9.0, 1.0]], np.float32), truth)
-    assert bent == pytest.approx({"abs_rel": (0.5 + 0 + 0.5) / 3, "abs_rel_scaled": 1 / 3, "ratio": 1.0})
+    assert errors == pytest.approx({"abs_rel": 1.0, "abs_rel_scaled": 0.0, "ratio": 0.5, "coverage": 1.0})
+    bent = depth_errors(np.array([[1.0, 6.0, np.inf, 1.0]], np.float32), truth)
+    # Medians of what both have: 3 and 3.5. Errors -1/2 and +1/2; scaled by 6/7: -4/7 and +2/7.
+    assert bent == pytest.approx({"abs_rel": 0.5, "abs_rel_scaled": 3 / 7, "ratio": 6 / 7, "coverage": 2 / 3})
 
 
 def test_latencies_from_image_to_last_output(tmp_path: Path) -> None:

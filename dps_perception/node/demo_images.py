@@ -125,7 +125,8 @@ def folder_images(folder: Path, limit: int, fov_deg: float, name: str = "") -> I
     if not files:
         raise DatasetError(f"folder '{folder}' holds no image ({', '.join(sorted(_IMAGE_SUFFIXES))})")
     for index in spread(len(files), limit):
-        yield _uncalibrated(name or files[index].name, read_image(files[index]), fov_deg)
+        title = f"{name}, {files[index].name}" if name else files[index].name
+        yield _uncalibrated(title, read_image(files[index]), fov_deg)
 
 
 def video_images(path: Path, limit: int, fov_deg: float, name: str = "") -> Iterator[CameraImage]:

@@ -14,7 +14,7 @@ from ..data.bag_messages import decode_depth, decode_raw, decode_rgb
 from ..data.drive_bag import DRIVE_TOPICS
 from ..errors import DatasetError
 from ..evaluation import Evaluator, Scores
-from ..evaluation.depth import DepthSums
+from ..evaluation.depth import DepthSums, has_depth
 from ..labels import ClassInfo, LabelSpace
 from .demo_session import PER_FRAME, Recording, output
 
@@ -89,8 +89,11 @@ def score_drive(reader: BagReader, label_space: LabelSpace) -> Scores:
 
 
 def depth_errors(depth_m: NDArray[np.float32], gt_depth_m: NDArray[np.float32]) -> dict[str, float]:
-    """Mean relative depth error as it is and after scaling by the ratio of medians ("scaled"), and that "ratio"."""
-    valid = np.isfinite(gt_depth_m) & (gt_depth_m > 0) & np.isfinite(depth_m) & (depth_m > 0)
+    """Mean relative depth error ("abs_rel"), the same after scaling by the ratio of medians, and that "ratio".
+
+    "coverage" is the share of pixels with true depth for which there is a predicted one; only they count.
+    """
+    valid = has_depth(gt_depth_m) & has_depth(depth_m)
     ratio = float(np.median(gt_depth_m[valid]) / np.median(depth_m[valid])) if valid.any() else float("nan")
 
     def abs_rel(depth: NDArray[np.float32]) -> float:
@@ -102,6 +105,7 @@ def depth_errors(depth_m: NDArray[np.float32], gt_depth_m: NDArray[np.float32]) 
         "abs_rel": abs_rel(depth_m),
         "abs_rel_scaled": abs_rel((depth_m * np.float32(ratio)).astype(np.float32)),
         "ratio": ratio,
+        "coverage": float(valid[has_depth(gt_depth_m)].mean()) if has_depth(gt_depth_m).any() else float("nan"),
     }
 
 

@@ -45,8 +45,9 @@ def camera_section(images: Sequence[CameraImage], frames: Sequence[Shown], absen
                 Picture(color_error(scaled, frame.gt_depth_m), "depth error after median scaling", error_scale()),
             ]
             note += (
-                f" Mean relative depth error against the measured depth: {100 * errors['abs_rel']:.1f} % as published, "
-                f"{100 * errors['abs_rel_scaled']:.1f} % after scaling by the ratio of medians ({errors['ratio']:.2f})."
+                f" Mean relative depth error against the measured depth: {100 * errors['abs_rel']:.1f} % as published; "
+                f"{100 * errors['abs_rel_scaled']:.1f} % after scaling by the ratio of medians, {errors['ratio']:.2f}; "
+                f"over the {100 * errors['coverage']:.0f} % of measured pixels for which there is a depth."
             )
         blocks.append(Pictures(items, title=image.name, note=note))
     text = (
@@ -148,26 +149,25 @@ def latency_section(timings: Mapping[str, Mapping[str, Sequence[float]]], rates:
         blocks.append(Table(["stage", "min [ms]", "median [ms]", "95 % [ms]", "frames"], rows, title=title, note=note))
     text = (
         "Stages as ~/stats reports them ('processing' is from the mailbox to the last published output); "
-        f"'{END_TO_END}' is measured in the recording process, "
-        "so it includes the transport of every output between processes."
+        f"'{END_TO_END}' is measured in the recording process, which gets the image a few milliseconds after the node: "
+        "it includes the transport of every output between processes."
     )
     return Section("Latency", blocks, text)
 
 
 def arrival_section(recordings: Mapping[str, Recording]) -> Section:
     """Whether every output came for every image, with the image's own stamp."""
-    rows = [
-        [title, topic, f"{count} of {recording.frames}", str(recording.strangers[topic])]
-        for title, recording in recordings.items()
-        for topic, count in recording.received.items()
-    ]
+    rows = []
+    for topic in next(iter(recordings.values())).received:
+        cells = [f"{recording.received[topic]} of {recording.frames}" for recording in recordings.values()]
+        rows.append([topic, *cells, str(sum(recording.strangers[topic] for recording in recordings.values()))])
     complete = all(recording.complete for recording in recordings.values())
     text = (
         "Every output arrived for every image, with exactly the image's stamp."
         if complete
         else "NOT every output arrived for every image: see the counts below."
     )
-    table = Table(["replay", "topic", "images with this output", "messages with another stamp"], rows, left=2)
+    table = Table(["topic", *recordings, "messages with another stamp"], rows)
     return Section("What arrived", [table], text)
 
 
