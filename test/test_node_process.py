@@ -133,9 +133,9 @@ def test_a_second_process_receives_every_output_with_the_sources_stamp(start, we
             assert process.popen.poll() is None, process.text()
             return images.get_subscription_count() > 0
 
-        assert spin_until(executor, going, 60), process.text()
+        assert spin_until(executor, going, 100), process.text()
         node.create_timer(0.2, send)
-        assert spin_until(executor, lambda: all(got.values()) and latched and health, 20), (
+        assert spin_until(executor, lambda: all(got.values()) and latched and health, 40), (
             process.text(),
             [name for name in got if not got[name]],
         )
