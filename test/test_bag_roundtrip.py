@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
 
 from dps_perception.camera import Intrinsics
 from dps_perception.data.bag import BagReader, BagWriter, header_stamp_ns
@@ -81,6 +83,23 @@ def test_single_file_and_latched_topic(tmp_path: Path) -> None:
         assert (reader.start_ns, reader.end_ns) == (STAMP, STAMP + 2 * 10**8)
         stamps = [header_stamp_ns(m.data) for m in reader.raw_messages(["/camera/image_raw"], STAMP + 1)]
     assert stamps == [STAMP + 10**8, STAMP + 2 * 10**8]
+
+
+def test_sqlite_bags_of_older_ros_versions(tmp_path: Path) -> None:
+    types = get_typestore(Stores.ROS2_HUMBLE)
+    string = types.types["std_msgs/msg/String"]
+    with Writer(tmp_path / "old", version=8, storage_plugin=StoragePlugin.SQLITE3) as writer:
+        connection = writer.add_connection("/text", "std_msgs/msg/String", typestore=types)
+        for stamp, word in enumerate(["a", "b"]):
+            writer.write(connection, stamp + 1, types.serialize_cdr(string(data=word), "std_msgs/msg/String"))
+    for path in (tmp_path / "old", tmp_path / "old" / "old.db3"):
+        with BagReader(path) as reader:
+            assert reader.topics()["/text"].message_count == 2
+            assert [reader.deserialize(m).data for m in reader.raw_messages()] == ["a", "b"]
+    data = (tmp_path / "old" / "old.db3").read_bytes()
+    (tmp_path / "cut.db3").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DatasetError, match="truncated or damaged"), BagReader(tmp_path / "cut.db3") as reader:
+        list(reader.raw_messages())
 
 
 def test_only_whole_groups_are_paired(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -18,24 +19,37 @@ from demo_weights import write_small_weights
 
 from dps_perception.data.bag import BagReader
 
+Start = Callable[..., subprocess.Popen[str]]
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_small_weights(tmp_path_factory.mktemp("weights") / "small.safetensors"))
 
 
-def start_demo(folder: Path, weights: str, *arguments: str) -> subprocess.Popen[str]:
-    images = folder / "images"
-    images.mkdir()
-    cv2.imwrite(str(images / "a.png"), np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))
-    words = ["--images", str(images), "--out", str(folder / "out" / "demo"), "--weights", weights]
-    return subprocess.Popen(
-        [sys.executable, "-m", "dps_perception.node.demo", *words, "--size", "64x128", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "DISPLAY": ""},
-    )
+@pytest.fixture
+def start_demo(tmp_path: Path) -> Iterator[Start]:
+    running: list[subprocess.Popen[str]] = []
+
+    def start(weights: str, *arguments: str) -> subprocess.Popen[str]:
+        images = tmp_path / "images"
+        images.mkdir()
+        cv2.imwrite(str(images / "a.png"), np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))
+        words = ["--images", str(images), "--out", str(tmp_path / "out" / "demo"), "--weights", weights]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dps_perception.node.demo", *words, "--size", "64x128", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "DISPLAY": ""},
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.terminate()  # it ends its children
+        process.communicate()
 
 
 def children_of(pid: int) -> list[int]:
@@ -51,8 +65,8 @@ def children_of(pid: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_report_recordings_and_every_output_with_its_stamp(tmp_path: Path, weights: str) -> None:
-    demo = start_demo(tmp_path, weights, "--frames", "3")
+def test_report_recordings_and_every_output_with_its_stamp(tmp_path: Path, weights: str, start_demo: Start) -> None:
+    demo = start_demo(weights, "--frames", "3")
     out, err = demo.communicate(timeout=170)
     assert demo.returncode == 0, err
     folder = tmp_path / "out" / "demo"
@@ -79,8 +93,8 @@ def test_report_recordings_and_every_output_with_its_stamp(tmp_path: Path, weigh
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_no_process_and_nothing_half_written(tmp_path: Path, weights: str) -> None:
-    demo = start_demo(tmp_path, weights, "--frames", "3")
+def test_ctrl_c_leaves_no_process_and_nothing_half_written(tmp_path: Path, weights: str, start_demo: Start) -> None:
+    demo = start_demo(weights, "--frames", "3")
     end = time.monotonic() + 120
     log = tmp_path / "out" / "demo" / "log" / "dps_replay.log"
     while not log.exists():  # the node is active, and the first bag is about to be played
@@ -98,8 +112,8 @@ def test_ctrl_c_leaves_no_process_and_nothing_half_written(tmp_path: Path, weigh
 
 
 @pytest.mark.slow
-def test_wrong_weights_are_one_line(tmp_path: Path) -> None:
-    demo = start_demo(tmp_path, "no_such", "--frames", "1")
+def test_wrong_weights_are_one_line(tmp_path: Path, start_demo: Start) -> None:
+    demo = start_demo("no_such", "--frames", "1")
     _, err = demo.communicate(timeout=120)
     assert demo.returncode == 2
     assert err.splitlines()[-1].startswith("error: dps_node can't be configured: no weights file")

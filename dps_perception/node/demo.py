@@ -36,7 +36,7 @@ from .demo_images import (
     user_images,
     write_camera_bag,
 )
-from .demo_measure import latencies_ms, read_model, score_drive, shown_frames
+from .demo_measure import busiest_stamp, latencies_ms, read_model, score_drive, shown_frames
 from .demo_processes import Children, ros_environment, stop_requests_as_interrupts
 from .demo_session import Recording, Session, session
 
@@ -60,7 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--fov", type=float, default=ASSUMED_FOV_DEG, help="field of view assumed for your images [degrees]")
     add("--out", type=Path, default=Path("outputs/demo"), help="folder for report, recordings and logs")
     add("--weights", default="", help="weights file, or name of shipped weights; empty: the shipped ones")
-    add("--frames", type=int, default=40, help="frames of the street drive")
+    add("--frames", type=int, default=60, help="frames of the street drive")
     add("--max-images", type=int, default=3, help="at most so many images of each source")
     add("--size", default=DRIVE_SIZE, metavar="HxW", help="of the drive's images")
     add("--seed", type=int, default=DRIVE_SEED, help="of the street; 3000000 and up are held out from training")
@@ -142,9 +142,9 @@ def report(args: argparse.Namespace, images: Sequence[CameraImage], absent: list
         scores = score_drive(reader, model.label_space)
         stamps = reader.common_stamps(played[DRIVE].received)
         drive_frames = shown_frames(reader, [stamps[i] for i in spread(len(stamps), _PICTURED_FRAMES)])
-    if len(camera_frames) != len(images) or not drive_frames:
+        busiest = shown_frames(reader, [busiest_stamp(reader)])
+    if len(camera_frames) != len(images) or not drive_frames or not busiest:
         raise DpsError(f"outputs are missing, so there is nothing to show: {_counts(played)}")
-    busiest = max(drive_frames, key=lambda frame: len(frame.things))
     about = (
         f"{played[DRIVE].frames} frames of seed {args.seed} (held out from training), replayed by dps_replay, labelled "
         "by dps_node and scored from the recording by exact stamps."
@@ -159,15 +159,13 @@ def report(args: argparse.Namespace, images: Sequence[CameraImage], absent: list
     sections = [
         summary,
         page.drive_section(scores, drive_frames, model.label_space, about, stamps[0]),
-        page.cloud_section(busiest, model.label_space),
-        page.instance_section(busiest, model.label_space),
+        page.cloud_section(busiest[0], model.label_space),
+        page.instance_section(busiest[0], model.label_space),
         page.camera_section(images, camera_frames, absent),
         page.latency_section({title: timings[title] for title in (DRIVE, CAMERA)}, rates),
         page.arrival_section(played),
     ]
-    subtitle = (
-        "One camera in; panoptic labels, metric depth, labelled points and instances out. Through the ROS 2 node."
-    )
+    subtitle = "One camera in; panoptic labels, metric depth, labelled points and instances out."
     write_report(args.out / "report.html", Report("dps_perception demo", sections, subtitle, made_with))
     measured = {
         image.name: page.depth_errors(frame.depth_m, frame.gt_depth_m)

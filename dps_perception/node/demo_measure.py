@@ -130,6 +130,21 @@ def latencies_ms(recording: Recording) -> dict[str, list[float]]:
     return timings
 
 
+def busiest_stamp(reader: BagReader) -> int:
+    """Stamp of the recorded frame with the most things that have a place in space.
+
+    Raises:
+        DatasetError: the recording holds no ~/instances.
+    """
+    things = {
+        stamp_ns: sum(i.is_thing and i.has_position for i in group[output("instances")].instances)
+        for stamp_ns, group in reader.synchronised([output("instances")])
+    }
+    if not things:
+        raise DatasetError(f"recording '{reader.path}' holds no message of {output('instances')}")
+    return max(things, key=lambda stamp_ns: things[stamp_ns])
+
+
 def shown_frames(reader: BagReader, stamps_ns: Collection[int]) -> list[Shown]:
     """These frames of a recording, in order of their stamps, with ground truth where there is some."""
     names = ("overlay", "panoptic", "depth", "camera_info", "points", "instances")

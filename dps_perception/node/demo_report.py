@@ -102,8 +102,8 @@ def instance_section(frame: Shown, label_space: LabelSpace) -> Section:
     """The things of ~/instances in one frame: boxes with distances, and a table."""
     rows, swatches = [], []
     for thing in frame.things:
-        position = thing.centroid
-        where = f"{position.x:.1f}, {position.y:.1f}, {position.z:.1f}" if thing.has_position else "unknown"
+        place = (thing.centroid.x, thing.centroid.y, thing.centroid.z)
+        where = ", ".join(f"{round(v, 1) + 0.0:.1f}" for v in place) if thing.has_position else "unknown"
         size = thing.box_size
         extent = f"{size.x:.1f} x {size.y:.1f} x {size.z:.1f}" if thing.has_box else "unknown"
         depth = thing.depth

@@ -104,3 +104,10 @@ def matching_qos(node: Node, topic: str, depth: int = 50) -> QoSProfile:
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
+
+
+def connected(node: Node, subscription: Any, topic: str) -> bool:
+    """Whether a subscription has found a publisher (in Humble: whether the topic has one)."""
+    if hasattr(subscription, "get_publisher_count"):
+        return bool(subscription.get_publisher_count() > 0)
+    return bool(node.count_publishers(topic) > 0)

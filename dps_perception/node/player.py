@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ..data.bag import BagReader, BagTopic, RawMessage, header_stamp_ns
 from ..errors import DpsError
-from .graph import TypeNotInstalledError, matching_qos, message_class, offered_type
+from .graph import TypeNotInstalledError, connected, matching_qos, message_class, offered_type
 from .pace import Pace
 from .spin import spin_until
 
@@ -201,7 +201,7 @@ class Player:
                 matching_qos(self._node, topic),
                 raw=True,
             )
-        return self._answers is not None and self._answers.get_publisher_count() > 0
+        return self._answers is not None and connected(self._node, self._answers, topic)
 
     def _wait(self, condition: Callable[[], bool]) -> bool:
         """True when the condition holds; False when the time is up or playing is to stop."""

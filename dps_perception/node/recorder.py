@@ -23,7 +23,7 @@ from rclpy.signals import SignalHandlerOptions
 from .. import cli
 from ..data.bag import BagWriter, header_stamp_ns
 from ..errors import ConfigError, DpsError
-from .graph import matching_qos, message_class, message_definitions, offered_type, split_ros_args
+from .graph import connected, matching_qos, message_class, message_definitions, offered_type, split_ros_args
 from .spin import StopSignal, spin_until
 
 
@@ -68,7 +68,7 @@ class Recorder:
 
     def connected(self, topic: str) -> bool:
         """The topic has a subscription that is connected to a publisher."""
-        return topic in self._subscriptions and self._subscriptions[topic].get_publisher_count() > 0
+        return topic in self._subscriptions and connected(self._node, self._subscriptions[topic], topic)
 
     def _subscribe(self, topic: str, type_name: str) -> None:
         message_type = message_class(type_name)
