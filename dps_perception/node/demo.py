@@ -53,17 +53,31 @@ def make_parser() -> argparse.ArgumentParser:
         prog="dps_demo",
         description="Play real camera images and a held-out street drive into the node, record and score what it "
         "publishes, and write one HTML report.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--images", type=Path, metavar="PATH", help="your own: a folder of images, a video, or one image")
-    add("--fov", type=float, default=ASSUMED_FOV_DEG, help="field of view assumed for your images [degrees]")
-    add("--out", type=Path, default=Path("outputs/demo"), help="folder for report, recordings and logs")
-    add("--weights", default="", help="weights file, or name of shipped weights; empty: the shipped ones")
-    add("--frames", type=int, default=60, help="frames of the street drive")
-    add("--max-images", type=int, default=3, help="at most so many images of each source")
-    add("--size", default=DRIVE_SIZE, metavar="HxW", help="of the drive's images")
-    add("--seed", type=int, default=DRIVE_SEED, help="of the street; 3000000 and up are held out from training")
+    add(
+        "--images",
+        type=Path,
+        metavar="PATH",
+        help="your own: a folder of images, a video, or one image [what packages hold]",
+    )
+    add(
+        "--fov",
+        type=float,
+        default=ASSUMED_FOV_DEG,
+        help="field of view assumed for your images, degrees [%(default)g]",
+    )
+    add("--out", type=Path, default=Path("outputs/demo"), help="folder for report, recordings and logs [%(default)s]")
+    add("--weights", default="", help="weights file, or name of shipped weights [the shipped ones]")
+    add("--frames", type=int, default=60, help="frames of the street drive [%(default)s]")
+    add("--max-images", type=int, default=3, help="at most so many images of each source [%(default)s]")
+    add("--size", default=DRIVE_SIZE, metavar="HxW", help="of the drive's images [%(default)s]")
+    add(
+        "--seed",
+        type=int,
+        default=DRIVE_SEED,
+        help="of the street; 3000000 and up are held out from training [%(default)s]",
+    )
     return parser
 
 
