@@ -30,8 +30,8 @@ class FusionThresholds:
         stuff_area_px: smallest stuff segment, in pixels of the output grid.
     """
 
-    score_things: float = 0.3
-    score_stuff: float = 0.3
+    score_things: float = 0.2
+    score_stuff: float = 0.2
     mask: float = 0.5
     overlap: float = 0.6
     stuff_area_px: int = 0

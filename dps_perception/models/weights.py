@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import ConfigError, ModelLoadError, nearest
@@ -122,7 +122,7 @@ def save_weights(path: Path | str, network: EfficientDPS, info: ModelInfo, dtype
         "scores": info.scores,
     }
     with replacing(path) as beside:
-        save_file(tensors, beside, {METADATA_KEY: json.dumps(metadata)})
+        beside.write_bytes(save(tensors, {METADATA_KEY: json.dumps(metadata)}))  # save_file would make it private
         return sha256_of(beside)
 
 
