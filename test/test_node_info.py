@@ -44,7 +44,8 @@ def test_label_info_has_the_same_classes_and_ids_as_the_semantic_image(monkeypat
     """vision_msgs has no wheel: messages with its field names stand in."""
     fake = SimpleNamespace(VisionClass=SimpleNamespace, LabelInfo=SimpleNamespace)
     monkeypatch.setattr(info, "vision_msgs", fake)
-    message = info.label_info(info.panoptic_info(model_info(), Parameters(), Time(sec=3)))
+    parameters = Parameters(score_threshold_things=0.3, score_threshold_stuff=0.4)
+    message = info.label_info(info.panoptic_info(model_info(), parameters, Time(sec=3)))
     assert [(c.class_id, c.class_name) for c in message.class_map] == list(enumerate(CITYSCAPES.names))
     assert message.threshold == pytest.approx(0.3)
     assert message.header.stamp.sec == 3

@@ -105,7 +105,7 @@ def test_targets_by_hand():
     assert targets.valid[0, 0] == 15  # one void pixel in the first cell
     assert targets.segment[5, 9] == 1
     assert targets.depth_m[5, 9] == 10.0
-    assert np.isnan(targets.depth_m[0, 0])  # 20 m is beyond the 15 m asked for
+    assert targets.depth_m[0, 0].isnan()  # 20 m is beyond the 15 m asked for
 
 
 def test_targets_leave_out_crowds_and_specks():

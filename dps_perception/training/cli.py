@@ -51,7 +51,7 @@ def parse(argv: Sequence[str] | None) -> TrainConfig:
     try:
         namespace = parser.parse_args(None if argv is None else list(argv))
         del namespace.config
-        config = TrainConfig(**parser.instantiate_classes(namespace))
+        config = TrainConfig(**parser.instantiate(namespace))
     except (ArgumentError, TypeError, ValueError) as error:
         raise ConfigError(_explain(str(error), parser)) from error
     _check(config)
