@@ -3,7 +3,8 @@ import pytest
 
 from dps_perception.camera import Intrinsics, back_project
 from dps_perception.data.resize import letterbox
-from dps_perception.data.transforms import NO_AUGMENTATION, Augmentation, augment, flip
+from dps_perception.data.sensor import degrade
+from dps_perception.data.transforms import NO_AUGMENTATION, Augmentation, augment, flip, roll
 from dps_perception.errors import DatasetError
 from dps_perception.labels import CITYSCAPES, pack
 from dps_perception.training.config import OptimizerSettings
@@ -136,3 +137,31 @@ def test_learning_rate_schedules():
     poly = OptimizerSettings(steps=1000, warmup_steps=0, schedule="poly")
     assert learning_rate_factor(500, poly) == pytest.approx(0.5**0.9)
     assert learning_rate_factor(1000, poly) == 0
+
+
+def test_roll_moves_pixels_about_the_optical_axis_and_keeps_depth():
+    turned = roll(scene(), 90.0)  # x to y: a point 20 px right of the principal point goes 20 px below it
+    source = scene()
+    # The car spans x 32..63, y 16..47 (31.5 px left of the axis at most); its left edge goes to the top, out of view.
+    v, u = 31 - 20, 63
+    assert turned.panoptic[v, u] == source.panoptic[31, 63 - 20]
+    assert turned.depth_m[v, u] == source.depth_m[31, 63 - 20] == 10.0
+    assert turned.panoptic[31, 2] == 65535
+    assert np.isnan(turned.depth_m[31, 2])
+    assert turned.intrinsics == source.intrinsics
+
+
+def test_roll_by_zero_changes_nothing():
+    same = roll(scene(), 0.0)
+    np.testing.assert_array_equal(same.image, scene().image)
+    np.testing.assert_array_equal(same.panoptic, scene().panoptic)
+
+
+def test_a_degraded_image_is_repeatable_and_still_the_same_scene():
+    gradient = np.tile(np.arange(128, dtype=np.uint8)[None, :, None] * 2, (64, 1, 3))
+    results = [degrade(gradient, np.random.default_rng(seed)) for seed in range(20)]
+    np.testing.assert_array_equal(results[3], degrade(gradient, np.random.default_rng(3)))
+    assert all(r.shape == gradient.shape and r.dtype == np.uint8 for r in results)
+    assert sum((r != gradient).any() for r in results) >= 15
+    correlations = [np.corrcoef(r.ravel(), gradient.ravel())[0, 1] for r in results]
+    assert min(correlations) > 0.9

@@ -1,4 +1,4 @@
-"""Training augmentation: scale jitter with its depth rule, crop, flip, colour (paper, Section IV-A)."""
+"""Training views (paper, Section IV-A): scale jitter with its depth rule, crop, flip, roll, colour, sensor faults."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..errors import DatasetError
 from ..labels import VOID_PANOPTIC_ID
 from ..types import Sample
 from .resize import PAD_COLOR, resize_image
+from .sensor import degrade
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,17 @@ class Augmentation:
     Attributes:
         scale: smallest and largest factor s on the image once it fits the crop; depth becomes depth / s.
         flip: probability of a horizontal flip.
+        rotation: largest roll of the camera, degrees, drawn evenly from both sides.
         color: probability of SSD's photometric distortion (brightness, contrast, saturation, hue).
+        sensor: probability of another camera's faults, `sensor.degrade` (ours: real cameras differ from rendered ones).
         center_crop: crop the centre instead of a random window.
     """
 
     scale: tuple[float, float] = (1.0, 1.0)
     flip: float = 0.5
+    rotation: float = 0.0
     color: float = 0.5
+    sensor: float = 0.0
     center_crop: bool = False
 
 
@@ -72,8 +77,12 @@ def augment(
     view = _window(sample, top, left, window_h, window_w, height, width)
     if random.random() < augmentation.flip:
         view = flip(view)
+    if augmentation.rotation:
+        view = roll(view, random.uniform(-augmentation.rotation, augmentation.rotation))
     if random.random() < augmentation.color:
         view = replace(view, image=_distort(view.image, random))
+    if random.random() < augmentation.sensor:
+        view = replace(view, image=degrade(view.image, random))
     if view.depth_m is not None:
         if view.intrinsics is None:
             raise DatasetError(f"{sample.sample_id}: depth without intrinsics can't be scaled to the training camera")
@@ -92,6 +101,27 @@ def flip(sample: Sample) -> Sample:
         panoptic=None if panoptic is None else np.ascontiguousarray(panoptic[:, ::-1]),
         depth_m=None if depth is None else np.ascontiguousarray(depth[:, ::-1]),
         intrinsics=mirrored,
+    )
+
+
+def roll(sample: Sample, degrees: float) -> Sample:
+    """Turn the camera about its optical axis: depth along that axis stays, what comes into view is void."""
+    height, width = sample.image.shape[:2]
+    k = sample.intrinsics
+    matrix = k.matrix() if k else np.array([[1, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1.0]])
+    angle = np.deg2rad(degrees)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    affine = (matrix @ turn @ np.linalg.inv(matrix))[:2]
+
+    def warp(array: NDArray, fill: object, interpolation: int) -> NDArray:
+        return cv2.warpAffine(array, affine, (width, height), flags=interpolation, borderValue=fill)  # type: ignore[call-overload]
+
+    panoptic, depth = sample.panoptic, sample.depth_m
+    return replace(
+        sample,
+        image=warp(sample.image, PAD_COLOR, cv2.INTER_LINEAR),
+        panoptic=None if panoptic is None else warp(panoptic, VOID_PANOPTIC_ID, cv2.INTER_NEAREST),
+        depth_m=None if depth is None else warp(depth, np.nan, cv2.INTER_NEAREST),
     )
 
 
