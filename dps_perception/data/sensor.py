@@ -31,9 +31,7 @@ def degrade(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), random.uniform(*BLUR_SIGMA)), np.uint8)
     balanced, curved = random.random() < CHANCE, random.random() < CHANCE
     if balanced or curved:
-        gains = (
-            np.exp(random.uniform(np.log(WHITE_BALANCE[0]), np.log(WHITE_BALANCE[1]), 3)) if balanced else np.ones(3)
-        )
+        gains = np.exp(random.uniform(LOW, HIGH, 3)) if balanced else np.ones(3)
         gamma = np.exp(random.uniform(np.log(GAMMA[0]), np.log(GAMMA[1]))) if curved else 1.0
         level = np.arange(256)[:, None] / 255.0
         table = np.rint(np.clip(level**gamma * gains, 0, 1) * 255).astype(np.uint8)
