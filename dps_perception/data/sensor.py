@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHANCE = 0.5
-GAMMA = (0.6, 1.7)
+LOG2_GAMMA = (-0.75, 0.75)
 WHITE_BALANCE = (0.8, 1.25)
 BLUR_SIGMA = (0.3, 1.5)
 NOISE_LEVELS = (1.0, 12.0)
@@ -31,8 +31,8 @@ def degrade(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), random.uniform(*BLUR_SIGMA)), np.uint8)
     balanced, curved = random.random() < CHANCE, random.random() < CHANCE
     if balanced or curved:
-        gains = np.exp(random.uniform(LOW, HIGH, 3)) if balanced else np.ones(3)
-        gamma = np.exp(random.uniform(np.log(GAMMA[0]), np.log(GAMMA[1]))) if curved else 1.0
+        gains = random.uniform(*WHITE_BALANCE, size=3) if balanced else np.ones(3)
+        gamma = 2 ** random.uniform(*LOG2_GAMMA) if curved else 1.0
         level = np.arange(256)[:, None] / 255.0
         table = np.rint(np.clip(level**gamma * gains, 0, 1) * 255).astype(np.uint8)
         image = np.asarray(cv2.LUT(image, table[None]), np.uint8)
