@@ -6,6 +6,7 @@ from dps_perception.camera import Intrinsics, back_project, project
 from dps_perception.errors import CameraInfoError, ConfigError, DatasetError, nearest
 from dps_perception.files import replacing, sha256_of
 from dps_perception.labels import CITYSCAPES, ClassInfo, LabelSpace, pack, unpack
+from dps_perception.ranks import rank_and_size
 
 
 def test_panoptic_encoding():
@@ -115,3 +116,15 @@ def test_sizes_are_height_by_width():
 def test_nearest_name():
     assert nearest("batch_sise", ["batch_size", "steps"]) == ", did you mean 'batch_size'?"
     assert nearest("qqq", ["batch_size"]) == ""
+
+
+def test_rank_and_size_follow_the_launcher(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert rank_and_size() == (0, 1)
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert rank_and_size() == (2, 3)
+    monkeypatch.setenv("RANK", "3")
+    with pytest.raises(ConfigError, match="RANK '3' and WORLD_SIZE '3'"):
+        rank_and_size()

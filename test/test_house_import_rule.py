@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "dps_perception"
-CORE = {"labels", "camera", "types", "errors", "files", "cli", "__version__"}
+CORE = {"labels", "camera", "types", "errors", "files", "cli", "ranks", "__version__"}
 ROOMS = {
     "core": set(),
     "models": {"core"},
