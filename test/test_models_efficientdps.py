@@ -105,3 +105,22 @@ def test_unknown_settings_name_the_nearest():
         EfficientDPSConfig.from_dict({"num_querys": 3})
     with pytest.raises(ConfigError, match="resnet18"):
         EfficientDPSConfig(backbone="resnet81")
+
+
+def test_frozen_parts_keep_weights_and_statistics():
+    network = EfficientDPS(preset("efficientdps_r18", channels=16)).train()
+    network.freeze(["backbone", "queries.semantic_map"])
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1.0)
+    outputs = network.train()(torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8))
+    torch.stack([v.float().square().mean() for v in outputs.values()]).sum().backward()
+    optimizer.step()
+    changed = {k for k, v in network.state_dict().items() if not torch.equal(v, before[k])}
+    assert not any(k.startswith(("backbone.", "queries.semantic_map.")) for k in changed)
+    assert any(k.startswith("depth_embedding.") for k in changed)
+
+
+def test_freezing_an_unknown_part_names_the_nearest():
+    network = EfficientDPS(preset("efficientdps_r18", channels=16))
+    with pytest.raises(ConfigError, match="no part 'backbon'.*backbone"):
+        network.freeze(["backbon"])

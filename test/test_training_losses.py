@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from scipy.optimize import linear_sum_assignment
 
 from dps_perception.models.config import EfficientDPSConfig
 from dps_perception.training.criterion import Criterion, LossWeights, sample
+from dps_perception.training.guidance import boundary_triplet, depth_continuity
 from dps_perception.training.losses import depth_loss, focal_loss, mask_losses, semantic_loss
 from dps_perception.training.matching import dice, match, matching_score
 from dps_perception.training.targets import Targets
@@ -53,13 +55,6 @@ def test_semantic_loss_without_labels_is_zero():
     assert float(semantic_loss(torch.randn(1, 3, 2, 2), torch.full((1, 2, 2), 255), 255)) == 0
 
 
-def test_sampling_equals_upsampling():
-    logits = torch.randn(3, 5, 7)
-    upsampled = torch.nn.functional.interpolate(logits[None], scale_factor=2, mode="bilinear")[0].flatten(1)
-    cells = torch.tensor([0, 13, 14, 77, 139])
-    torch.testing.assert_close(sample(logits, cells), upsampled[:, cells], rtol=1e-5, atol=1e-6)
-
-
 def test_each_group_is_matched_on_its_own_like_scipy():
     generator = torch.Generator().manual_seed(0)
     classes = [torch.tensor([1, 0, 2])]
@@ -83,6 +78,7 @@ def two_segment_targets():
     segment = torch.tensor([[0, 0, 1, 1]] * 4)
     masks = torch.stack([(segment == k) * 16 for k in (0, 1)]).to(torch.uint8)
     return Targets(
+        labelled=True,
         classes=torch.tensor([1, 0]),
         masks=masks,
         valid=torch.full((4, 4), 16, dtype=torch.uint8),
@@ -126,6 +122,7 @@ def test_criterion_reads_each_cells_own_depth():
 
 def test_criterion_without_any_target_still_has_a_gradient():
     empty = Targets(
+        labelled=True,
         classes=torch.zeros(0, dtype=torch.int64),
         masks=torch.zeros(0, 4, 4, dtype=torch.uint8),
         valid=torch.zeros(4, 4, dtype=torch.uint8),
@@ -148,3 +145,113 @@ def test_focus_is_the_share_of_activation_on_the_target():
     assert focus() == pytest.approx(math.log(2), rel=1e-5)
     outputs["activation"] = torch.tensor([[0.4, 0.1], [0.4, 0.1]]).expand(1, 4, 2, 2)
     assert focus() == pytest.approx(-(math.log(0.8) + math.log(0.2)) / 2, rel=1e-5)
+
+
+def test_taps_are_what_upsampling_reads():
+    # An outside source: torch's own bilinear upsampling, by two and by eight, and a non-integer ratio.
+    source = torch.randn(3, 5, 7)
+    for size in ((10, 14), (40, 56), (13, 17)):
+        wanted = torch.nn.functional.interpolate(source[None], size, mode="bilinear", align_corners=False)[0]
+        torch.testing.assert_close(sample(source, torch.arange(size[0] * size[1]), size), wanted.flatten(1))
+
+
+def test_depth_at_full_resolution_reads_every_pixel():
+    # Left 20 m instead of 10 m in the two upper of 16 pixel rows alone: at stride 1 that is an eighth of the left half.
+    coarse = two_segment_targets()
+    fine = replace(
+        coarse,
+        segment=coarse.segment.repeat_interleave(4, 0).repeat_interleave(4, 1),
+        depth_m=torch.where(torch.arange(16) < 8, 10.0, 20.0).expand(16, 16).clone(),
+    )
+    fine.depth_m[:2, :8] = 20.0
+    terms = Criterion(CONFIG, LossWeights())(perfect_outputs(10.0, 20.0), [fine])
+    share = 16 / 256
+    variance = share * (1 - share) * math.log(2) ** 2
+    assert float(terms["depth"]) == pytest.approx(5 * variance + math.sqrt(share * 0.25), rel=1e-3)
+
+
+def unlabelled(depth_m):
+    return Targets(
+        labelled=False,
+        classes=torch.zeros(0, dtype=torch.int64),
+        masks=torch.zeros(0, 4, 4, dtype=torch.uint8),
+        valid=torch.zeros(4, 4, dtype=torch.uint8),
+        segment=torch.full((4, 4), -1),
+        depth_m=depth_m,
+        semantic=torch.full((4, 4), 255),
+    )
+
+
+def test_an_image_without_labels_teaches_depth_alone():
+    # One point on each side. The fused depth of a group is 20 on the left (10 wanted) and 20 on the right (20 wanted).
+    depth = torch.full((4, 4), math.nan)
+    depth[1, 0], depth[2, 3] = 10.0, 20.0
+    outputs = {k: v.clone().requires_grad_() for k, v in perfect_outputs(20.0, 20.0).items()}
+    terms = Criterion(CONFIG, LossWeights())(outputs, [unlabelled(depth)])
+    assert terms["depth"].item() == pytest.approx(5 * (math.log(2) / 2) ** 2 + math.sqrt(0.5), rel=1e-3)
+    assert terms["classification"].item() == terms["bce"].item() == terms["dice"].item() == 0
+    torch.stack(list(terms.values())).sum().backward()
+    assert outputs["depth_logits"].grad.abs().sum() > 0
+    assert outputs["mask_logits"].grad.abs().sum() == 0
+    assert outputs["class_logits"].grad.abs().sum() == 0
+
+
+def test_the_backup_query_speaks_where_no_query_does():
+    # No confident query: the backup alone says 40 m where 20 m is true: ratio 2 everywhere.
+    outputs = perfect_outputs(10.0, 10.0)
+    outputs["class_logits"] = torch.full((1, 4, 2), -20.0)
+    outputs["backup_depth_logits"] = torch.full((1, 1, 2, 2), math.log(40 / 88 / (1 - 40 / 88)))
+    terms = Criterion(CONFIG, LossWeights())(outputs, [unlabelled(torch.full((4, 4), 20.0))])
+    assert float(terms["depth"]) == pytest.approx(1.0, rel=1e-3)
+
+
+def test_points_come_from_the_generator():
+    def run(seed):
+        criterion = Criterion(CONFIG, LossWeights(points=3))
+        criterion.generator = torch.Generator().manual_seed(seed)
+        return float(criterion(perfect_outputs(20.0, 20.0), [two_segment_targets()])["depth"])
+
+    assert run(1) == run(1)
+    assert len({run(seed) for seed in range(8)}) > 1
+
+
+def stripes():
+    """8x8 cells, left half segment 0, right half segment 1, features one-hot by side."""
+    segment = (torch.arange(8) >= 4).long().expand(8, 8)
+    return torch.stack([segment == 0, segment == 1]).float(), segment
+
+
+def test_boundary_triplet_by_hand():
+    features, segment = stripes()
+    # Features that follow the segments: own distance 0, other distance 2, so the margin of 0.3 is kept everywhere.
+    assert float(boundary_triplet(features, segment, None)) == 0
+    # The same feature everywhere: both distances are 0 and the margin is what remains.
+    same = torch.zeros_like(features)
+    same[0] = 1
+    assert float(boundary_triplet(same, segment, None)) == pytest.approx(0.3)
+    # No boundary, no term.
+    assert float(boundary_triplet(same, torch.zeros_like(segment), None)) == 0
+
+
+def test_depth_continuity_by_hand():
+    segment = torch.zeros(1, 4, dtype=torch.int64)
+    depth = torch.tensor([[10.0, 10.0, 10.0 * math.e, 10.0 * math.e]])
+    # One step in depth of log 1, where e^-10 is left of the weight; features step there, then where depth is flat.
+    at_edge = torch.tensor([[[1.0, 1.0, 0.0, 0.0]]])
+    inside = torch.tensor([[[1.0, 0.0, 0.0, 0.0]]])
+    assert float(depth_continuity(at_edge, segment, depth)) == pytest.approx(math.exp(-10) / 3, rel=1e-4)
+    assert float(depth_continuity(inside, segment, depth)) == pytest.approx(1 / 3)
+    # Another segment or unknown depth: that pair doesn't count.
+    split = torch.tensor([[0, 1, 1, 1]])
+    assert float(depth_continuity(inside, split, depth)) == 0
+    assert float(depth_continuity(inside, segment, torch.full((1, 4), math.nan))) == 0
+
+
+def test_guidance_terms_join_the_objective():
+    outputs = perfect_outputs(10.0, 20.0)
+    outputs["depth_embedding"] = torch.ones(1, 3, 2, 2)
+    outputs["mask_embedding"] = torch.ones(1, 3, 2, 2)
+    weights = LossWeights(boundary_triplet=2.0, depth_continuity=1.0)
+    terms = Criterion(CONFIG, weights)(outputs, [two_segment_targets()])
+    assert {"boundary_triplet", "depth_continuity"} <= set(terms)
+    assert float(terms["depth_continuity"]) == 0  # constant features are as smooth as can be

@@ -52,7 +52,7 @@ def augment(
     """A training view of `sample`: exactly `size_hw`, padded with void where the image does not reach.
 
     Args:
-        sample: needs panoptic labels; depth and intrinsics are optional.
+        sample: labels, depth and intrinsics are optional, but depth needs intrinsics.
         size_hw: (height, width) of the result.
         focal_ratio: focal length of the training camera divided by the input width. The returned depth is what
             that camera would have to see: depth * focal_ratio / (focal length / width of this view). For a view of
@@ -61,10 +61,10 @@ def augment(
         random: source of randomness.
 
     Raises:
-        DatasetError: the sample has no labels, or depth without intrinsics.
+        DatasetError: the sample has neither labels nor depth, or depth without intrinsics.
     """
-    if sample.panoptic is None:
-        raise DatasetError(f"{sample.sample_id}: no panoptic labels; training needs them")
+    if sample.panoptic is None and sample.depth_m is None:
+        raise DatasetError(f"{sample.sample_id}: neither panoptic labels nor depth; nothing can be learnt from it")
     height, width = size_hw
     source_h, source_w = sample.image.shape[:2]
     fit = min(height / source_h, width / source_w)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from ..errors import ConfigError, nearest
 from .backbones import build_backbone
 from .config import EfficientDPSConfig
 from .layers import MLP, PRIOR_BIAS, conv_stack
@@ -54,6 +57,7 @@ class EfficientDPS(nn.Module):
     def __init__(self, config: EfficientDPSConfig) -> None:
         super().__init__()
         self.config = config
+        self._frozen: list[nn.Module] = []
         channels = config.channels
         self.backbone = build_backbone(config.backbone)
         self.neck = FusionNeck(self.backbone.channels, channels, config.norm)
@@ -75,6 +79,30 @@ class EfficientDPS(nn.Module):
         self.register_buffer("std", torch.empty(3), persistent=False)
         self.reset_constants()
 
+    def freeze(self, names: Sequence[str]) -> None:
+        """Keep parts as they are: no gradients, and their batch norms keep their statistics in training.
+
+        Args:
+            names: of sub-modules, e.g. "backbone", "neck", "queries.semantic_map".
+
+        Raises:
+            ConfigError: no such part.
+        """
+        parts = dict(self.named_modules())
+        for name in names:
+            if not name or name not in parts:
+                valid = [n for n in parts if n and n.count(".") < 2]
+                raise ConfigError(f"freeze: the network has no part '{name}'{nearest(name, valid)}")
+            self._frozen.append(parts[name].requires_grad_(False))
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> EfficientDPS:
+        """As `nn.Module.train`, but frozen parts stay in evaluation mode."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
+
     def reset_constants(self) -> None:
         """Set the normalisation again, after a network built on the meta device was given memory."""
         self.mean.copy_(torch.tensor(IMAGENET_MEAN))
@@ -92,15 +120,17 @@ class EfficientDPS(nn.Module):
             `mask_logits` (B, Q, h, w), before the sigmoid of Eq. 2;
             `depth_logits` (B, Q, h, w), before the sigmoid of Eq. 3, or (B, 1, h, w) without query-wise depth;
             `backup_depth_logits` (B, 1, h, w) with `backup_depth`;
-            in training only, `activation` (B, Q, h, w), the query activation maps, each with sum one;
+            in training only, `activation` (B, Q, h, w), the query activation maps, each with sum one, and
+            `mask_embedding` and `depth_embedding` (B, C, h, w), the maps that the kernels read;
             in training only, `semantic_logits` (B, num_classes, h, w) with `auxiliary_semantic`.
         """
         x = ((image.to(self.mean.dtype) - self.mean) / self.std).permute(0, 3, 1, 2)
         features = self.neck(self.backbone(x))
         semantic, depth, semantic_map, depth_map, activation = self.queries(features)
+        mask_embedding = self.mask_embedding(features)
         outputs = {
             "class_logits": self.class_head(semantic),
-            "mask_logits": dynamic_convolution(self.mask_kernel(semantic), self.mask_embedding(features)),
+            "mask_logits": dynamic_convolution(self.mask_kernel(semantic), mask_embedding),
         }
         if self.config.depth:
             embedding = self.depth_embedding(features)
@@ -112,8 +142,11 @@ class EfficientDPS(nn.Module):
                     outputs["backup_depth_logits"] = dynamic_convolution(self.depth_kernel(everywhere), embedding)
             else:
                 outputs["depth_logits"] = self.dense_depth(embedding)
+            if self.training:
+                outputs["depth_embedding"] = embedding
         if self.training:
             outputs["activation"] = activation.unflatten(2, features.shape[-2:])
+            outputs["mask_embedding"] = mask_embedding
         if self.config.auxiliary_semantic and self.training:
             outputs["semantic_logits"] = self.auxiliary(semantic_map)
         return outputs

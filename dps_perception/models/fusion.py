@@ -82,10 +82,8 @@ def fuse(
         speaks where no kept query covers a pixel. Without kept queries and backup, all queries share. Without
         any depth tensor, depth is NaN.
     """
-    class_probability = tensors["class_logits"][0].float().sigmoid()
     mask_logits = tensors["mask_logits"][0].float()
-    probability, class_id = class_probability.max(1)
-    score = probability * _mask_quality(mask_logits)
+    score, probability, class_id = query_scores(tensors["class_logits"][0].float(), mask_logits)
     is_thing = torch.as_tensor(label_space.is_thing, device=class_id.device)[class_id]
     limit = torch.where(is_thing, thresholds.score_things, thresholds.score_stuff)
     kept = (score >= limit).nonzero()[:, 0]
@@ -97,6 +95,15 @@ def fuse(
         masks, class_id[kept].cpu().numpy(), score[kept], probability[kept], label_space, thresholds
     )
     return Prediction(panoptic, depth_m.cpu().numpy(), confidence, segments)
+
+
+def query_scores(class_logits: Tensor, mask_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Score, class probability and class of each query, (N,) each: (N, C) and (N, h, w) logits.
+
+    The score is the class probability times the mean mask probability over the mask's own pixels.
+    """
+    probability, class_id = class_logits.sigmoid().max(1)
+    return probability * _mask_quality(mask_logits), probability, class_id
 
 
 def _mask_quality(mask_logits: Tensor) -> Tensor:

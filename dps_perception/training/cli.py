@@ -65,6 +65,7 @@ def train(config: TrainConfig) -> Path:
     network = EfficientDPS(preset(config.model.preset, num_classes=len(label_space), **config.model.changes))
     if config.model.init_from:
         print(initialise(network, config.model.init_from))
+    network.freeze(config.model.freeze)
     checkpoint = newest_checkpoint(config.run.resume, config.output)
     data = FolderData(config.data, label_space, network.config, config.optimizer.batch_size, config.run.seed)
     if len(data.train_views) < config.optimizer.batch_size:
@@ -126,6 +127,8 @@ def _check(config: TrainConfig) -> None:
         raise ConfigError(f"data.input_size {config.data.input_size}: both must be multiples of {SIZE_MULTIPLE}")
     if config.optimizer.schedule not in ("step", "poly"):
         raise ConfigError(f"optimizer.schedule '{config.optimizer.schedule}' is not one of step, poly")
+    if config.data.depth_stride not in (1, 4):
+        raise ConfigError(f"data.depth_stride {config.data.depth_stride} is not one of 1, 4")
     for name in ("steps", "batch_size", "learning_rate"):
         if getattr(config.optimizer, name) <= 0:
             raise ConfigError(f"optimizer.{name} is {getattr(config.optimizer, name)}; it must be positive")

@@ -19,12 +19,14 @@ class ModelSettings:
         preset: a name of `dps_perception.models.config.PRESETS`.
         changes: settings of the preset to change, e.g. {num_groups: 4}.
         init_from: a checkpoint (.ckpt) of dps_train or a weights file (.safetensors) to start from; "" starts fresh.
+        freeze: parts of the network that keep their weights, e.g. [backbone, neck]; see `EfficientDPS.freeze`.
         label_space: label space of the data.
     """
 
     preset: str = "efficientdps_r18"
     changes: dict[str, Any] = field(default_factory=dict)
     init_from: str = ""
+    freeze: tuple[str, ...] = ()
     label_space: str = "cityscapes"
 
 
@@ -41,6 +43,8 @@ class DataSettings:
         focal_ratio: focal length of the training camera divided by the image width (the same at every size).
         augmentation: random changes.
         min_area_px: smallest segment that is a target, pixels at the input size.
+        depth_stride: pixels between the depth targets, 4 or 1: 1 is depth fine-tuning at full resolution, and right
+            for sparse depth (LiDAR), of which a stride of 4 sees one point in 16.
         min_depth_m: lower end of the depth range stated in the weights file, metres.
         workers: processes that load and augment.
     """
@@ -53,6 +57,7 @@ class DataSettings:
     focal_ratio: float = 2262.52 / 2048
     augmentation: Augmentation = field(default_factory=Augmentation)
     min_area_px: int = 16
+    depth_stride: int = 4
     min_depth_m: float = 0.5
     workers: int = 1
 

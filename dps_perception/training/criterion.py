@@ -12,11 +12,15 @@ from torch import Tensor
 
 from ..labels import VOID_CLASS_ID
 from ..models.config import EfficientDPSConfig
+from ..models.fusion import query_scores
+from . import guidance
 from .losses import depth_from_logits, depth_loss, focal_loss, mask_losses, semantic_loss
 from .matching import match
 from .targets import STRIDE, Targets
 
 _CELL = float(STRIDE * STRIDE)
+CONFIDENT = 0.2
+"""Queries from this score on speak in the depth of images without labels, as in `FusionThresholds`."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,10 @@ class LossWeights:
         semantic: training-only dense classifier (ours).
         focus: keeps the activation map of a matched query on its target (ours, 0 in the paper): a query whose
             activation is spread over the image can't tell its thing from the others.
-        points: stride-4 cells per image that mask and depth losses look at, chosen anew in each step; 0 for all
-            (paper). A few thousand save most of the losses' time.
+        boundary_triplet: see `guidance.boundary_triplet` (0 in the paper).
+        depth_continuity: see `guidance.depth_continuity` (0 in the paper).
+        points: cells per image that mask and depth losses look at, chosen anew in each step; 0 for all (paper). A
+            few thousand save most of the losses' time.
     """
 
     classification: float = 2.0
@@ -40,14 +46,17 @@ class LossWeights:
     backup_depth: float = 0.5
     semantic: float = 1.0
     focus: float = 0.0
+    boundary_triplet: float = 0.0
+    depth_continuity: float = 0.0
     points: int = 0
 
 
 class Criterion:
-    """Losses of a batch. Stateless; `weights` scale the terms."""
+    """Losses of a batch; `weights` scale the terms. `generator` (CPU) chooses points; None: torch's own."""
 
     def __init__(self, config: EfficientDPSConfig, weights: LossWeights) -> None:
         self.config, self.weights = config, weights
+        self.generator: torch.Generator | None = None
 
     def __call__(self, outputs: Mapping[str, Tensor], targets: Sequence[Targets]) -> dict[str, Tensor]:
         """Weighted loss terms by name; their sum is the objective.
@@ -66,86 +75,128 @@ class Criterion:
         for b, (query, target) in enumerate(matched):
             one_hot[b, query, targets[b].classes[target]] = 1
         count = _mean_over_processes(one_hot.sum())
-        terms = {"classification": focal_loss(class_logits, one_hot, count)}
+        labelled = [b for b, t in enumerate(targets) if t.labelled]
+        terms = {"classification": focal_loss(class_logits[labelled], one_hot[labelled], count)}
 
-        points = [self._points(t) for t in targets]
         if any(len(query) for query, _ in matched):
             logits, wanted, valid = [], [], []
             for b, (query, target) in enumerate(matched):
-                logits.append(sample(mask_logits[b, query], points[b]).flatten())
-                wanted.append(masks[b].flatten(1)[:, points[b]][target].flatten())
-                valid.append((targets[b].valid.flatten()[points[b]].float() / _CELL).expand(len(query), -1).flatten())
-            flat = (torch.cat(x).unflatten(0, (-1, len(points[0]))) for x in (logits, wanted, valid))
+                cells = self._choose(torch.arange(targets[b].valid.numel(), device=mask_logits.device))
+                logits.append(sample(mask_logits[b, query], cells, targets[b].valid.shape).flatten())
+                wanted.append(masks[b].flatten(1)[:, cells][target].flatten())
+                valid.append((targets[b].valid.flatten()[cells].float() / _CELL).expand(len(query), -1).flatten())
+            flat = (torch.cat(x).unflatten(0, (-1, len(cells))) for x in (logits, wanted, valid))
             terms["bce"], terms["dice"] = mask_losses(*flat)
         else:
             terms["bce"] = terms["dice"] = mask_logits.sum() * 0
         if self.weights.focus:
             terms["focus"] = _focus(outputs["activation"], coarse, matched)
         if "depth_logits" in outputs:
-            terms["depth"] = self._depth(outputs["depth_logits"], targets, matched, points)
+            terms["depth"] = self._depth(outputs, targets, matched)
         if "backup_depth_logits" in outputs:
-            terms["backup_depth"] = self._dense_depth(outputs["backup_depth_logits"], targets, points)
+            terms["backup_depth"] = self._dense_depth(outputs["backup_depth_logits"], targets)
         if "semantic_logits" in outputs:
             centre = torch.stack([t.semantic for t in targets])[:, 1::2, 1::2]
             terms["semantic"] = semantic_loss(outputs["semantic_logits"], centre, VOID_CLASS_ID)
+        if self.weights.boundary_triplet:
+            terms["boundary_triplet"] = guidance.over_images(
+                guidance.boundary_triplet, outputs["depth_embedding"], coarse, targets
+            )
+        if self.weights.depth_continuity:
+            terms["depth_continuity"] = guidance.over_images(
+                guidance.depth_continuity, outputs["mask_embedding"], coarse, targets
+            )
         return {name: getattr(self.weights, name) * value for name, value in terms.items()}
 
-    def _points(self, targets: Targets) -> Tensor:
-        """(P,) int64 indices of the stride-4 cells that the losses look at: all, or a fresh random choice."""
-        cells, device = targets.valid.numel(), targets.valid.device
-        if not 0 < self.weights.points < cells:
-            return torch.arange(cells, device=device)
-        return torch.randperm(cells, device=device)[: self.weights.points]
+    def _choose(self, cells: Tensor) -> Tensor:
+        """All of `cells`, or a fresh random choice of `weights.points` of them."""
+        if not 0 < self.weights.points < len(cells):
+            return cells
+        order = torch.randperm(len(cells), generator=self.generator)  # on the CPU, where the generator lives
+        return cells[order[: self.weights.points].to(cells.device)]
 
     def _depth(
-        self,
-        depth_logits: Tensor,
-        targets: Sequence[Targets],
-        matched: Sequence[tuple[Tensor, Tensor]],
-        points: Sequence[Tensor],
+        self, outputs: Mapping[str, Tensor], targets: Sequence[Targets], matched: Sequence[tuple[Tensor, Tensor]]
     ) -> Tensor:
         """Eq. 7 per image and group, all matched instances of an image flattened into one vector."""
+        depth_logits = outputs["depth_logits"]
         if not self.config.query_wise_depth:
-            return self._dense_depth(depth_logits, targets, points)
+            return self._dense_depth(depth_logits, targets)
         losses = []
         for b, (query, _) in enumerate(matched):
-            depth, segment = (x.flatten()[points[b]] for x in (targets[b].depth_m, targets[b].segment))
-            known = depth.isfinite() & (segment >= 0)
-            if not known.any():
+            depth, segment = targets[b].depth_m.flatten(), targets[b].segment.flatten()
+            usable = depth.isfinite() & (segment >= 0) if targets[b].labelled else depth.isfinite()
+            cells = self._choose(usable.nonzero()[:, 0])
+            if not len(cells):
                 continue
-            # `match` orders by group, then target, so the rows are (G, T); each cell reads its own target's depth.
-            rows = sample(depth_logits[b, query], points[b][known]).unflatten(0, (self.config.num_groups, -1))
-            own = rows.gather(1, segment[known].expand(self.config.num_groups, 1, -1))[:, 0]
-            losses += [depth_loss(d, depth[known]) for d in depth_from_logits(own, self.config.max_depth_m)]
+            size = targets[b].depth_m.shape
+            if targets[b].labelled:
+                # `match` orders by group, then target, so the rows are (G, T); each cell reads its own target's depth.
+                rows = query.unflatten(0, (self.config.num_groups, -1))[:, segment[cells]]
+                index, weight = taps(cells, size, depth_logits.shape[-2:])
+                own = (depth_logits[b].flatten(1)[rows[:, None], index].float() * weight).sum(1)
+                estimates = depth_from_logits(own, self.config.max_depth_m)
+            else:
+                estimates = self._fused_depth(outputs, b, cells, size)
+            losses += [depth_loss(d, depth[cells]) for d in estimates]
         return torch.stack(losses).mean() if losses else depth_logits.sum() * 0
 
-    def _dense_depth(self, logits: Tensor, targets: Sequence[Targets], points: Sequence[Tensor]) -> Tensor:
+    def _fused_depth(self, outputs: Mapping[str, Tensor], b: int, cells: Tensor, size: Sequence[int]) -> Tensor:
+        """Eq. 4 as inference has it, for images without labels: each group's confident queries, weighted by their
+        masks (which don't learn from it), and the backup query. (groups with a say, P) metres."""
+        scores = query_scores(outputs["class_logits"][b].float(), outputs["mask_logits"][b].float())[0]
+        kept = (scores >= CONFIDENT).unflatten(0, (self.config.num_groups, -1))
+        depths = []
+        for group, own in enumerate(kept):
+            query = own.nonzero()[:, 0] + group * kept.shape[1]
+            masks = sample(outputs["mask_logits"][b, query].detach(), cells, size)
+            depth = depth_from_logits(sample(outputs["depth_logits"][b, query], cells, size), self.config.max_depth_m)
+            if "backup_depth_logits" in outputs:
+                backup = sample(outputs["backup_depth_logits"][b], cells, size)
+                depth = torch.cat([depth, depth_from_logits(backup, self.config.max_depth_m)])
+                masks = torch.cat([masks, masks.new_zeros((1, len(cells)))])
+            if len(depth):
+                depths.append((masks.softmax(0) * depth).sum(0))
+        return torch.stack(depths) if depths else masks.new_zeros((0, len(cells)))
+
+    def _dense_depth(self, logits: Tensor, targets: Sequence[Targets]) -> Tensor:
         """Eq. 7 on one depth map for the whole image, (B, 1, h, w)."""
         losses = []
         for b, target in enumerate(targets):
-            depth = target.depth_m.flatten()[points[b]]
-            known = depth.isfinite()
-            if known.any():
-                own = sample(logits[b], points[b][known])[0]
-                losses.append(depth_loss(depth_from_logits(own, self.config.max_depth_m), depth[known]))
+            depth = target.depth_m.flatten()
+            cells = self._choose(depth.isfinite().nonzero()[:, 0])
+            if len(cells):
+                own = sample(logits[b], cells, target.depth_m.shape)[0]
+                losses.append(depth_loss(depth_from_logits(own, self.config.max_depth_m), depth[cells]))
         return torch.stack(losses).mean() if losses else logits.sum() * 0
 
 
-def sample(logits: Tensor, cells: Tensor) -> Tensor:
-    """Bilinear values of (M, h, w) stride-8 logits at the centres of stride-4 cells.
+def taps(cells: Tensor, grid: Sequence[int], source: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """What bilinear interpolation reads at the centres of grid cells.
 
     Args:
-        logits: (M, h, w).
-        cells: (P,) row-major indices into the (2h, 2w) grid of stride-4 cells.
+        cells: (P,) row-major indices into a grid of size `grid` (H, W).
+        source: (h, w), size of the map that is read; both cover the same image (half-pixel centres).
 
     Returns:
-        (M, P) float32, what upsampling by two (half-pixel centres) would hold at those cells.
+        (4, P) int64 row-major indices into the source, and their (4, P) float32 weights, summing to one.
     """
-    height, width = logits.shape[-2:]
-    y, x = torch.div(cells, 2 * width, rounding_mode="floor"), cells % (2 * width)
-    grid = torch.stack([(x + 0.5) / width - 1, (y + 0.5) / height - 1], -1)
-    options = {"mode": "bilinear", "padding_mode": "border", "align_corners": False}
-    return F.grid_sample(logits.float()[None], grid.float()[None, None], **options)[0, :, 0]  # type: ignore[arg-type]
+    along = []
+    for position, n, m in zip(
+        (torch.div(cells, grid[1], rounding_mode="floor"), cells % grid[1]), grid, source, strict=True
+    ):
+        place = ((position + 0.5) * (m / n) - 0.5).clamp(0, m - 1)
+        low = place.floor()
+        along.append((low.long(), (low.long() + 1).clamp(max=m - 1), place - low))
+    (top, bottom, fy), (left, right, fx) = along
+    index = torch.stack([y * source[1] + x for y in (top, bottom) for x in (left, right)])
+    return index, torch.stack([wy * wx for wy in (1 - fy, fy) for wx in (1 - fx, fx)])
+
+
+def sample(logits: Tensor, cells: Tensor, grid: Sequence[int]) -> Tensor:
+    """Bilinear values of (M, h, w) logits at the centres of cells of a (H, W) grid (see `taps`): (M, P) float32."""
+    index, weight = taps(cells, grid, logits.shape[-2:])
+    return (logits.float().flatten(1).index_select(1, index.flatten()).unflatten(1, (4, -1)) * weight).sum(1)
 
 
 def _focus(activation: Tensor, masks: Sequence[Tensor], matched: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

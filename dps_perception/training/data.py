@@ -54,7 +54,12 @@ class TrainingViews(Dataset):
         size, ratio = self.settings.input_size, self.settings.focal_ratio
         view = augment(self.folder[index], size, ratio, self.augmentation, random)
         targets = make_targets(
-            view, self.label_space, self.settings.min_area_px, self.model.num_queries, self.model.max_depth_m
+            view,
+            self.label_space,
+            self.settings.min_area_px,
+            self.model.num_queries,
+            self.model.max_depth_m,
+            self.settings.depth_stride,
         )
         return torch.from_numpy(view.image), targets
 

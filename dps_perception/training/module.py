@@ -75,8 +75,8 @@ class TrainingModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW without decay on biases and norms, stepped every batch."""
         settings = self.settings.optimizer
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        plain = [p for p in self.network.parameters() if p.ndim <= 1]
+        learning = [p for p in self.network.parameters() if p.requires_grad]
+        decayed, plain = [p for p in learning if p.ndim > 1], [p for p in learning if p.ndim <= 1]
         groups = [
             {"params": decayed, "weight_decay": settings.weight_decay},
             {"params": plain, "weight_decay": 0.0},

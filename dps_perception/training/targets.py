@@ -1,11 +1,13 @@
-"""Panoptic labels and depth of a training view as tensors for matching and losses, all at stride 4."""
+"""Panoptic labels and depth of a training view as tensors: masks at stride 4, depth at stride 4 or 1."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import DatasetError
@@ -18,17 +20,19 @@ _NO_SEGMENT = -1
 
 @dataclass
 class Targets:
-    """Targets of one image; h = H / 4, w = W / 4, T segments (largest first).
+    """Targets of one image; h = H / 4, w = W / 4, T segments (largest first), depth on a grid of its own (hd, wd).
 
     Attributes:
+        labelled: whether the image has panoptic labels; without them only depth is learnt from it.
         classes: (T,) int64 class ids.
         masks: (T, h, w) uint8, how many of a cell's 16 pixels belong to the segment.
         valid: (h, w) uint8, how many of a cell's 16 pixels are not void.
-        segment: (h, w) int64, index into T at the cell's centre, -1 where none.
-        depth_m: (h, w) float32 at the cell's centre, NaN where unknown or out of range.
+        segment: (hd, wd) int64, index into T at the cell's centre, -1 where none.
+        depth_m: (hd, wd) float32 at the cell's centre, NaN where unknown or out of range.
         semantic: (h, w) int64 class id at the cell's centre, 255 void.
     """
 
+    labelled: bool
     classes: Tensor
     masks: Tensor
     valid: Tensor
@@ -38,21 +42,46 @@ class Targets:
 
     def to(self, device: torch.device | str) -> Targets:
         """The same targets on another device."""
-        return Targets(**{name: tensor.to(device, non_blocking=True) for name, tensor in vars(self).items()})
+        moved: dict[str, Any] = {
+            k: v.to(device, non_blocking=True) for k, v in vars(self).items() if isinstance(v, Tensor)
+        }
+        return replace(self, **moved)
 
 
 def make_targets(
-    sample: Sample, label_space: LabelSpace, min_area_px: int, max_segments: int, max_depth_m: float
+    sample: Sample,
+    label_space: LabelSpace,
+    min_area_px: int,
+    max_segments: int,
+    max_depth_m: float,
+    depth_stride: int = STRIDE,
 ) -> Targets:
     """Build the targets of a training view (H and W multiples of 4).
 
     Crowds (things with instance 0) and segments under `min_area_px` are no targets; crowds also count as void. If
     there are more than `max_segments`, the largest stay. Depth beyond `max_depth_m` is left out.
 
+    Args:
+        sample: of `augment`; without panoptic labels only the depth counts.
+        depth_stride: 4, or 1 for depth at full resolution (sparse depth needs it: one point in 16 lies at a centre).
+
     Raises:
         DatasetError: a class id outside the label space.
     """
-    assert sample.panoptic is not None, "augment() refuses samples without labels"
+    height, width = sample.image.shape[:2]
+    h, w = height // STRIDE, width // STRIDE
+    depth_cells = _centres(depth_stride)
+    depth = _depth(sample.depth_m, (height, width), max_depth_m)[depth_cells]
+    if sample.panoptic is None:
+        return Targets(
+            labelled=False,
+            classes=torch.zeros(0, dtype=torch.int64),
+            masks=torch.zeros((0, h, w), dtype=torch.uint8),
+            valid=torch.zeros((h, w), dtype=torch.uint8),
+            segment=torch.full(depth.shape, _NO_SEGMENT),
+            depth_m=torch.from_numpy(np.ascontiguousarray(depth)),
+            semantic=torch.full((h, w), VOID_CLASS_ID),
+        )
     panoptic = sample.panoptic
     class_id, instance_id = unpack(panoptic)
     outside = (class_id >= len(label_space)) & (class_id != VOID_CLASS_ID)
@@ -72,22 +101,27 @@ def make_targets(
     index_of[candidates] = np.arange(len(candidates))
     segment = index_of[inverse.reshape(panoptic.shape)]
 
-    height, width = panoptic.shape
-    h, w = height // STRIDE, width // STRIDE
     cell = (np.arange(height)[:, None] // STRIDE) * w + np.arange(width) // STRIDE
     inside = segment >= 0
     counts = np.bincount(segment[inside] * (h * w) + cell[inside], minlength=len(candidates) * h * w)
-    centre = (slice(STRIDE // 2, None, STRIDE), slice(STRIDE // 2, None, STRIDE))
-    if sample.depth_m is None:
-        depth = np.full((h, w), np.nan, np.float32)
-    else:
-        depth = sample.depth_m[centre].astype(np.float32)
-        depth = np.where(np.isfinite(depth) & (depth > 0) & (depth <= max_depth_m), depth, np.float32(np.nan))
     return Targets(
+        labelled=True,
         classes=torch.from_numpy((ids[candidates] // 256).astype(np.int64)),
         masks=torch.from_numpy(counts.astype(np.uint8).reshape(len(candidates), h, w)),
         valid=torch.from_numpy((~void).reshape(h, STRIDE, w, STRIDE).sum((1, 3)).astype(np.uint8)),
-        segment=torch.from_numpy(np.ascontiguousarray(segment[centre])),
+        segment=torch.from_numpy(np.ascontiguousarray(segment[depth_cells])),
         depth_m=torch.from_numpy(np.ascontiguousarray(depth)),
-        semantic=torch.from_numpy(np.where(void, VOID_CLASS_ID, class_id)[centre].astype(np.int64)),
+        semantic=torch.from_numpy(np.where(void, VOID_CLASS_ID, class_id)[_centres(STRIDE)].astype(np.int64)),
     )
+
+
+def _centres(stride: int) -> tuple[slice, slice]:
+    return slice(stride // 2, None, stride), slice(stride // 2, None, stride)
+
+
+def _depth(depth_m: NDArray[np.float32] | None, size_hw: tuple[int, int], max_depth_m: float) -> NDArray[np.float32]:
+    """Depth with everything that can't be a target as NaN."""
+    if depth_m is None:
+        return np.full(size_hw, np.nan, np.float32)
+    known = np.isfinite(depth_m) & (depth_m > 0) & (depth_m <= max_depth_m)
+    return np.where(known, depth_m, np.float32(np.nan)).astype(np.float32)
