@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dps_perception.data.bag import BagReader
-from dps_perception.data.bag_messages import decode_depth, decode_intrinsics, decode_rgb
+from dps_perception.data.bag_messages import decode_depth, decode_rgb
+from dps_perception.data.calibration import intrinsics_of
 from dps_perception.errors import DatasetError, DpsError, ImageError
 from dps_perception.node import demo_images
 from dps_perception.node.demo_images import (
@@ -122,5 +123,5 @@ def test_camera_bag(tmp_path: Path) -> None:
     assert [stamp for stamp, _ in pairs] == [START_NS, START_NS + STEP_NS]
     assert depth_stamp == START_NS + STEP_NS
     np.testing.assert_array_equal(decode_rgb(pairs[0][1]["/camera/image_raw"]), images[1].rgb)
-    assert decode_intrinsics(pairs[0][1]["/camera/camera_info"]) == images[1].intrinsics
+    assert intrinsics_of(pairs[0][1]["/camera/camera_info"]) == images[1].intrinsics
     assert (decode_depth(depth["/ground_truth/depth"]) == 2.5).all()

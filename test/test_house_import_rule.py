@@ -22,7 +22,7 @@ ROOMS = {
 LIBRARIES = {
     "core": {"numpy"},
     "models": {"numpy", "torch", "torchvision", "safetensors"},
-    "data": {"numpy", "cv2", "rosbags", "torch", "torchvision", "tqdm", "yaml"},
+    "data": {"numpy", "cv2", "rosbags", "scipy", "torch", "torchvision", "tqdm", "yaml"},
     "evaluation": {"numpy", "cv2", "matplotlib", "jinja2"},
 }
 ROS = {"rclpy", "ament_index_python", "message_filters", "cv_bridge", "builtin_interfaces", "rcl_interfaces"}

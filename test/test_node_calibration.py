@@ -5,8 +5,9 @@ import pytest
 from node_fakes import camera_info
 from std_msgs.msg import Header
 
+from dps_perception.data.calibration import intrinsics_of
 from dps_perception.errors import CameraInfoError
-from dps_perception.node.calibration import intrinsics_of, scaled_camera_info
+from dps_perception.node.calibration import scaled_camera_info
 
 
 def test_k_is_used_where_p_is_not_set():

@@ -8,9 +8,9 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
 from dps_perception.camera import Intrinsics, back_project
+from dps_perception.data.calibration import intrinsics_of
 from dps_perception.evaluation.pictures import color_depth, overlay
 from dps_perception.labels import CITYSCAPES
-from dps_perception.node.calibration import intrinsics_of
 from dps_perception.node.encode import OUTPUTS, Encoder
 from dps_perception.node.instances import decode_mask
 from dps_perception.node.scene import Scene, View

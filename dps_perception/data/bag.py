@@ -124,13 +124,19 @@ class BagReader:
         topics = self.topics()
         for name in names:
             if name not in topics:
-                held = "; ".join(f"{t.name} [{t.type_name}] x{t.message_count}" for t in topics.values()) or "none"
                 raise DatasetError(
-                    f"bag '{self.path}' has no topic '{name}'{nearest(name, topics)}; its topics are: {held}"
+                    f"bag '{self.path}' has no topic '{name}'{nearest(name, topics)}; "
+                    f"its topics are: {self.described()}"
                 )
 
-    def raw_messages(self, topics: Collection[str] | None = None, start_ns: int | None = None) -> Iterator[RawMessage]:
-        """Messages of these topics (all by default) in order of recording, from `start_ns` on.
+    def described(self) -> str:
+        """All topics with types and message counts, for error messages."""
+        return "; ".join(f"{t.name} [{t.type_name}] x{t.message_count}" for t in self.topics().values()) or "none"
+
+    def raw_messages(
+        self, topics: Collection[str] | None = None, start_ns: int | None = None, stop_ns: int | None = None
+    ) -> Iterator[RawMessage]:
+        """Messages of these topics (all by default) in order of recording, from `start_ns` on and before `stop_ns`.
 
         Raises:
             DatasetError: a topic is missing, or the bag turns out to be damaged.
@@ -140,7 +146,7 @@ class BagReader:
         wanted = [c for c in self._reader.connections if topics is None or c.topic in topics]
         if not wanted:
             return
-        messages = self._reader.messages(wanted, start=start_ns)
+        messages = self._reader.messages(wanted, start=start_ns, stop=stop_ns)
         while True:
             try:
                 connection, stamp_ns, data = next(messages)
@@ -149,6 +155,20 @@ class BagReader:
             except Exception as error:
                 raise self._damaged(error) from error
             yield RawMessage(connection.topic, connection.msgtype, int(stamp_ns), bytes(data))
+
+    def message_at(self, topic: str, recorded_ns: int, stamp_ns: int) -> Any:
+        """The message object of a topic that was recorded at `recorded_ns` and has the header stamp `stamp_ns`.
+
+        Raises:
+            DatasetError: there is none, or the bag is damaged.
+        """
+        for raw in self.raw_messages([topic], recorded_ns, recorded_ns + 1):
+            if header_stamp_ns(raw.data) == stamp_ns:
+                return self.deserialize(raw)
+        raise DatasetError(
+            f"bag '{self.path}': the message of '{topic}' with stamp {stamp_ns / 1e9:.9f} s is gone; "
+            "was the bag replaced while it was in use?"
+        )
 
     def deserialize(self, message: RawMessage) -> Any:
         """The message object, with the fields of its ROS type (arrays as NumPy); types come from the bag itself."""

@@ -5,13 +5,13 @@ What cameras send to the node is decoded there by cv_bridge; this is for bags, r
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..camera import Intrinsics
 from ..errors import ImageError
 
 _FORMATS: dict[str, tuple[type, int, int | None]] = {
@@ -27,11 +27,24 @@ _FORMATS: dict[str, tuple[type, int, int | None]] = {
     "bayer_bggr8": (np.uint8, 1, cv2.COLOR_BayerRG2RGB),
     "bayer_gbrg8": (np.uint8, 1, cv2.COLOR_BayerGR2RGB),
     "bayer_grbg8": (np.uint8, 1, cv2.COLOR_BayerGB2RGB),
+    "8UC4": (np.uint8, 4, cv2.COLOR_BGRA2RGB),
+    "mono16": (np.uint16, 1, cv2.COLOR_GRAY2RGB),
+    "rgb16": (np.uint16, 3, None),
+    "bgr16": (np.uint16, 3, cv2.COLOR_BGR2RGB),
+    "rgba16": (np.uint16, 4, cv2.COLOR_RGBA2RGB),
+    "bgra16": (np.uint16, 4, cv2.COLOR_BGRA2RGB),
+    "bayer_rggb16": (np.uint16, 1, cv2.COLOR_BayerBG2RGB),
+    "bayer_bggr16": (np.uint16, 1, cv2.COLOR_BayerRG2RGB),
+    "bayer_gbrg16": (np.uint16, 1, cv2.COLOR_BayerGR2RGB),
+    "bayer_grbg16": (np.uint16, 1, cv2.COLOR_BayerGB2RGB),
     "yuv422": (np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
     "uyvy": (np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
     "yuv422_yuy2": (np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
     "yuyv": (np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
 }
+COLOR_ENCODINGS = tuple(_FORMATS)
+"""Image encodings that `decode_rgb` reads: all that the node accepts, and a few more."""
+
 _RAW = {"mono8": np.uint8, "8UC1": np.uint8, "mono16": np.uint16, "16UC1": np.uint16, "32FC1": np.float32}
 
 
@@ -52,12 +65,14 @@ def _pixels(message: Any, dtype: type, channels: int) -> NDArray[Any]:
 
 
 def decode_rgb(message: Any) -> NDArray[np.uint8]:
-    """RGB (H, W, 3) uint8 of an Image or CompressedImage message.
+    """RGB (H, W, 3) uint8 of an Image or CompressedImage message; 16 bit are scaled to 8.
 
     Raises:
         ImageError: unknown encoding, zero size, step too small, data truncated or not an image file.
     """
     if hasattr(message, "format"):
+        if "compressedDepth" in message.format:
+            raise ImageError(f"format '{message.format}' holds depth; give a colour image (jpeg or png)")
         decoded = cv2.imdecode(np.frombuffer(memoryview(message.data), np.uint8), cv2.IMREAD_COLOR)
         if decoded is None:
             raise ImageError(
@@ -68,7 +83,10 @@ def decode_rgb(message: Any) -> NDArray[np.uint8]:
         raise ImageError(f"image encoding '{message.encoding}' is not a colour image; known are {', '.join(_FORMATS)}")
     dtype, channels, conversion = _FORMATS[message.encoding]
     pixels = _pixels(message, dtype, channels)
-    return pixels if conversion is None else cv2.cvtColor(pixels, conversion).astype(np.uint8, copy=False)
+    rgb = pixels if conversion is None else cv2.cvtColor(pixels, conversion)
+    if dtype is np.uint16:
+        rgb = np.rint(rgb * np.float32(255 / 65535))
+    return rgb.astype(np.uint8, copy=False)
 
 
 def decode_raw(message: Any) -> NDArray[Any]:
@@ -92,17 +110,6 @@ def decode_depth(message: Any) -> NDArray[np.float32]:
     return np.where(values == 0, np.nan, values * np.float32(1e-3)).astype(np.float32)
 
 
-def decode_intrinsics(message: Any) -> Intrinsics:
-    """Intrinsics of a CameraInfo message: P where it is filled (rectified images), else K.
-
-    Raises:
-        CameraInfoError: focal length or size is not positive.
-    """
-    k, p = np.asarray(message.k), np.asarray(message.p)
-    fx, fy, cx, cy = (p[0], p[5], p[2], p[6]) if p[0] > 0 and p[5] > 0 else (k[0], k[4], k[2], k[5])
-    return Intrinsics(float(fx), float(fy), float(cx), float(cy), int(message.height), int(message.width))
-
-
 def quaternion(rotation: NDArray[np.floating]) -> NDArray[np.float64]:
     """Unit quaternion (x, y, z, w), w >= 0, of a rotation matrix (3, 3).
 
@@ -121,20 +128,23 @@ def quaternion(rotation: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.copysign(1.0, vector[3]) * vector
 
 
-def decode_cloud(message: Any) -> NDArray[Any]:
-    """Points (H, W) of a PointCloud2 message as a structured array with its fields; a view, nothing is copied.
+def decode_cloud(message: Any, names: Collection[str] | None = None) -> NDArray[Any]:
+    """Points (H, W) of a PointCloud2 message as a structured array with these fields (all by default).
+
+    It is a view, nothing is copied.
 
     Raises:
         ImageError: the data is shorter than height, width and steps say, or a field's type is unknown.
     """
     order = ">" if message.is_bigendian else "<"
+    fields = [f for f in message.fields if names is None or f.name in names]
     kinds = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
     try:
         dtype = np.dtype(
             {
-                "names": [f.name for f in message.fields],
-                "formats": [f"{order}{kinds[f.datatype]}" for f in message.fields],
-                "offsets": [f.offset for f in message.fields],
+                "names": [f.name for f in fields],
+                "formats": [f"{order}{kinds[f.datatype]}" for f in fields],
+                "offsets": [f.offset for f in fields],
                 "itemsize": message.point_step,
             }
         )

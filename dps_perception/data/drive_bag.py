@@ -16,7 +16,8 @@ from ..camera import Intrinsics
 from ..errors import DatasetError
 from ..types import Sample
 from .bag import BagReader, BagWriter
-from .bag_messages import decode_depth, decode_intrinsics, decode_raw, decode_rgb, quaternion
+from .bag_messages import decode_depth, decode_raw, decode_rgb, quaternion
+from .calibration import intrinsics_of
 
 MAP_FRAME = "map"
 BASE_FRAME = "base_link"
@@ -54,7 +55,7 @@ def read_samples(reader: BagReader, topics: DriveTopics = DRIVE_TOPICS) -> Itera
             image=decode_rgb(group[topics.image]),
             panoptic=decode_raw(group[topics.panoptic]).astype(np.uint16, copy=False),
             depth_m=decode_depth(group[topics.depth]),
-            intrinsics=decode_intrinsics(group[topics.camera_info]),
+            intrinsics=intrinsics_of(group[topics.camera_info]),
             sample_id=f"{reader.path.stem}_{stamp_ns}",
         )
     if empty:

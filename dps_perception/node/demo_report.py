@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.bag_messages import cloud_colors, decode_cloud, decode_intrinsics
+from ..data.bag_messages import cloud_colors, decode_cloud
+from ..data.calibration import intrinsics_of
 from ..evaluation import Scores
 from ..evaluation.pictures import color_depth, color_error, depth_scale, error_scale
 from ..evaluation.report import Block, Number, Numbers, Picture, Pictures, Section, Table, Text
@@ -84,7 +85,7 @@ def cloud_section(frame: Shown, label_space: LabelSpace) -> Section:
     xyz = np.stack([cloud["x"], cloud["y"], cloud["z"]], -1).astype(np.float32)
     shown = np.isfinite(xyz).all(axis=1) & (xyz[:, 2] < CLOUD_RANGE_M)
     xyz, cloud = xyz[shown], cloud[shown]
-    focal_px = decode_intrinsics(frame.camera_info).fx
+    focal_px = intrinsics_of(frame.camera_info).fx
     radius_m = 0.6 * POINT_STRIDE * xyz[:, 2] / focal_px
     colors = label_space.colors.copy()
     colors[VOID_CLASS_ID] = _VOID_COLOR  # black would look like a class

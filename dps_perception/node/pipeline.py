@@ -12,11 +12,11 @@ from std_msgs.msg import Header
 
 from dps_msgs.msg import PipelineStats
 
+from ..data.calibration import intrinsics_of
 from ..errors import CameraInfoError, ModelLoadError, nearest
 from ..inference.predictor import Predictor
 from ..labels import LABEL_SPACES
 from ..types import Frame
-from .calibration import intrinsics_of
 from .decode import Decoder, stamp_ns
 from .diagnostics import Health
 from .outputs import Outputs
