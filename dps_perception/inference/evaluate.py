@@ -46,7 +46,8 @@ def make_parser() -> argparse.ArgumentParser:
         nargs="?",
         metavar="DATASET",
         help="folder in the Cityscapes-DVPS layout, rosbag2 folder or .mcap file with ground-truth topics, or the "
-        "held-out images street:test or street:validation (rendered on the fly)",
+        "held-out images street:test, street:validation, street:test-hard or street:validation-hard "
+        "(rendered on the fly)",
     )
     run = parser.add_argument_group("running weights")
     run.add_argument(

@@ -17,13 +17,20 @@ from ..data.bag import BagReader
 from ..data.drive_bag import DRIVE_TOPICS, read_samples
 from ..data.dvps import DvpsFolder
 from ..data.street import seeds, single_image
-from ..data.street.dataset import VERSION
+from ..data.street.dataset import HARD_VERSION, VERSION
+from ..data.street.levels import HARD, STANDARD
 from ..errors import ConfigError, DatasetError, nearest
 from ..types import Sample
 
 STREET = "street:"
 STREET_SIZE = (512, 1024)
-STREET_SPLITS = {"test": seeds.TEST, "validation": seeds.VALIDATION}
+STREET_SPLITS = {
+    "test": (seeds.TEST, STANDARD),
+    "validation": (seeds.VALIDATION, STANDARD),
+    "test-hard": (seeds.TEST, HARD),
+    "validation-hard": (seeds.VALIDATION, HARD),
+}
+"""Seeds and level of each name."""
 _SINGLE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -43,7 +50,8 @@ def open_source(
     """The images that `dataset` names.
 
     Args:
-        dataset: a DVPS folder, a rosbag2 folder, a .mcap or .db3 file, "street:test" or "street:validation".
+        dataset: a DVPS folder, a rosbag2 folder, a .mcap or .db3 file, or one of
+            `STREET_SPLITS` after "street:".
         split: subfolder of a DVPS folder.
         size: (height, width) to render street images at.
         limit: use the first so many.
@@ -119,7 +127,7 @@ class StreetSource:
     """Images of fixed seeds, rendered by other processes a few ahead of their use.
 
     Attributes:
-        split: "test" or "validation".
+        split: one of `STREET_SPLITS`.
         size: (height, width).
         limit: use the first so many seeds.
         processes: 1 renders in this process.
@@ -131,15 +139,18 @@ class StreetSource:
     processes: int = 1
 
     def __post_init__(self) -> None:
+        self._seeds, self._level = STREET_SPLITS[self.split]
         self.name = f"{STREET}{self.split} at {self.size[0]}x{self.size[1]}, street world version {VERSION}"
+        if self._level == HARD:
+            self.name += f", hard level version {HARD_VERSION}"
 
     def __len__(self) -> int:
-        return _limited(len(STREET_SPLITS[self.split]), self.limit)
+        return _limited(len(self._seeds), self.limit)
 
     def __iter__(self) -> Iterator[Sample]:
-        chosen = STREET_SPLITS[self.split][: len(self)]
+        chosen = self._seeds[: len(self)]
         if self.processes <= 1:
-            yield from (single_image(seed, *self.size) for seed in chosen)
+            yield from (single_image(seed, *self.size, level=self._level) for seed in chosen)
             return
         # Spawned workers read their number of threads at import; one each, or they fight over the cores.
         before = {name: os.environ.get(name) for name in _SINGLE_THREAD}
@@ -148,7 +159,7 @@ class StreetSource:
             try:
                 os.environ.update(dict.fromkeys(_SINGLE_THREAD, "1"))
                 for seed in chosen:
-                    waiting.append(pool.submit(single_image, seed, *self.size))
+                    waiting.append(pool.submit(single_image, seed, *self.size, level=self._level))
                     if len(waiting) >= 2 * self.processes:
                         yield waiting.popleft().result()
                 while waiting:

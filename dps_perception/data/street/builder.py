@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...labels import CITYSCAPES, MAX_INSTANCE_ID
+from .style import STANDARD_STYLE, Style
 
 PARAMETERS = 10
 """Floats per primitive: RGB, texture offset, then what the material wants."""
@@ -99,8 +100,12 @@ class Primitives:
 
 @dataclass
 class Builder:
-    """Collects primitives and hands out instance ids (1..255 per class; later ones are crowd, 0)."""
+    """Collects primitives and hands out instance ids (1..255 per class; later ones are crowd, 0).
 
+    `style` says how the things that are added look.
+    """
+
+    style: Style = STANDARD_STYLE
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     placements: list[Placement] = field(default_factory=list)
     instances: Counter[int] = field(default_factory=Counter)
@@ -149,6 +154,10 @@ class Body:
     instance_id: int
     texture: float
     first_row: int
+
+    @property
+    def style(self) -> Style:
+        return self.builder.style
 
     def as_class(self, class_id: int) -> Body:
         """The same moving object, but another class (a sign on its pole, a rider on a bicycle)."""

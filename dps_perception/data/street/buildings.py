@@ -6,30 +6,16 @@ import numpy as np
 
 from . import classes
 from .builder import Builder, Material, Placement
-from .palette import cloth_color
 from .road import SIDES, Road
 from .vegetation import add_bush, add_grove, add_hedge, add_tree
 
-FACADES = np.array(
-    [
-        [0.55, 0.5, 0.42],
-        [0.6, 0.58, 0.55],
-        [0.45, 0.25, 0.18],
-        [0.62, 0.52, 0.3],
-        [0.35, 0.33, 0.32],
-        [0.7, 0.68, 0.65],
-        [0.5, 0.4, 0.36],
-        [0.4, 0.45, 0.48],
-    ]
-)
-ROOF = np.array([0.22, 0.12, 0.09])
 START_M = -12.0
 KINDS = ("building", "park", "gap")
 
 
 def add_lots(builder: Builder, road: Road, side: int, rng: np.random.Generator) -> None:
     """Fill one side of the road with lots, broken by the crossings."""
-    shares = (0.66, 0.26, 0.08) if rng.random() < 0.75 else (0.3, 0.58, 0.12)
+    shares = (0.66, 0.26, 0.08) if rng.random() < builder.style.built_up else (0.3, 0.58, 0.12)
     setback = rng.uniform(0.5, 6) if rng.random() < 0.5 else 0.0
     s = START_M
     while s < road.length + 20:
@@ -68,12 +54,14 @@ def _add_building(
     height = rng.uniform(5, 9) if rng.random() < 0.3 else rng.uniform(10, 25)
     place = Placement(s + width / 2, side * (road.lots(side) + setback + depth / 2))
     body = builder.body(place, classes.BUILDING, rng)
-    color = np.clip(FACADES[rng.integers(8)] * rng.uniform(0.6, 1.15) * (1 + rng.normal(0, 0.04, 3)), 0.03, 0.85)
+    color = np.clip(
+        builder.style.palette.facade(rng) * rng.uniform(0.6, 1.15) * (1 + rng.normal(0, 0.04, 3)), 0.03, 0.85
+    )
     floor = rng.uniform(2.8, 3.8)
     look = (floor, rng.uniform(1.8, 3.6), rng.uniform(0.4, 0.8), float(rng.integers(4)), rng.random(), rng.random())
     body.box(Material.FACADE, (0, 0, height / 2), (width / 2, depth / 2, height / 2), color, look)
     if rng.random() < 0.6:
-        roof = ROOF * rng.uniform(0.5, 1.6)
+        roof = builder.style.palette.roof(rng)
         half = (width / 2 + 0.3, depth / 2 + 0.3, 1.1)
         body.box(Material.PLAIN, (0, 0, height + 1.1), half, roof, taper=(0.95, rng.uniform(0.1, 0.7)))
     front = -side * depth / 2
@@ -85,7 +73,12 @@ def _add_building(
         body.box(material, centre, half, color * rng.uniform(0.6, 1.2), (0.12,))
     if rng.random() < 0.35:
         awning = (width * 0.3, 0.6, 0.12)
-        body.box(Material.PLAIN, (rng.uniform(-0.2, 0.2) * width, front - side * 0.6, 2.8), awning, cloth_color(rng))
+        body.box(
+            Material.PLAIN,
+            (rng.uniform(-0.2, 0.2) * width, front - side * 0.6, 2.8),
+            awning,
+            builder.style.palette.cloth(rng),
+        )
 
 
 def _add_boundary(
@@ -100,7 +93,7 @@ def _add_boundary(
         body.box(material, (0, 0, height / 2), (width / 2, 0.13, height / 2), color)
     elif kind == 1:
         body = builder.body(place, classes.FENCE, rng)
-        color = cloth_color(rng) * 0.5
+        color = builder.style.palette.cloth(rng) * 0.5
         body.box(Material.FENCE, (0, 0, height / 2), (width / 2, 0.03, height / 2), color, (rng.uniform(0.09, 0.2),))
     else:
         add_hedge(builder, place, width, height, rng)
@@ -140,13 +133,13 @@ def _add_mass(builder: Builder, s: float, d: float, rng: np.random.Generator) ->
         return
     body = builder.body(Placement(s, d), classes.BUILDING, rng)
     half = (rng.uniform(6, 11), rng.uniform(5, 9), rng.uniform(4, 10))
-    color = np.clip(FACADES[rng.integers(8)] * rng.uniform(0.6, 1.1), 0.03, 0.85)
+    color = np.clip(builder.style.palette.facade(rng) * rng.uniform(0.6, 1.1), 0.03, 0.85)
     look = (rng.uniform(2.8, 3.8), rng.uniform(1.8, 3.6), rng.uniform(0.4, 0.8), float(rng.integers(4)), 0.5, 1.0)
     body.box(Material.FACADE, (0, 0, half[2]), half, color, look)
     body.box(
         Material.PLAIN,
         (0, 0, 2 * half[2] + 1),
         (half[0] + 0.3, half[1] + 0.3, 1.0),
-        ROOF * rng.uniform(0.5, 1.6),
+        builder.style.palette.roof(rng),
         taper=(0.95, rng.uniform(0.1, 0.7)),
     )

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .builder import Body, Material
-from .palette import TYRE, car_color
+from .palette import TYRE
 from .rotations import about_x
+from .style import Style
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Car:
         return float(self.model.width * self.scale[1])
 
 
-def sample_car(rng: np.random.Generator) -> Car:
+def sample_car(rng: np.random.Generator, style: Style) -> Car:
     """Draw the model and size of a car."""
     return Car(MODELS[rng.choice(len(MODELS), p=[m.share for m in MODELS])], rng.uniform(0.95, 1.06, 3))
 
@@ -63,7 +64,7 @@ def add_car(body: Body, car: Car, rng: np.random.Generator) -> None:
     """Add hull, bumpers, cabin, wheels and mirrors."""
     model = car.model
     length, width, height = car.length, car.width, float(model.height * car.scale[2])
-    color = car_color(rng)
+    color = body.style.palette.car(rng)
     waist, floor = model.waist * height, GROUND_CLEARANCE_M
     size = (length / 2, width / 2)
     # Three slabs of falling width make shoulders: less of a box than one hull.

@@ -14,6 +14,7 @@ from ...errors import ConfigError, nearest
 from . import seeds
 from .dataset import FolderJob, write_folder
 from .drive_bag import BagJob, write_bag
+from .levels import LEVELS, STANDARD
 
 DEFAULT_SIZE = "512x1024"
 SIZE_LIMITS = (32, 8192)
@@ -71,6 +72,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_image_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", default=DEFAULT_SIZE, help="HEIGHTxWIDTH in pixels")
+    parser.add_argument(
+        "--level",
+        choices=LEVELS,
+        default=STANDARD,
+        help="hard: any camera, light, season and crowd; mixed: even seeds standard, odd seeds hard",
+    )
     parser.add_argument("--supersample", type=int, default=1, help="colour rays per pixel and axis, 1 to 4")
 
 
@@ -87,7 +94,7 @@ def command(argv: Sequence[str] | None) -> None:
     if not args.rate > 0:
         raise ConfigError(f"--rate {args.rate}: must be above 0 frames per second")
     if args.command == "bag":
-        job = BagJob(args.seed, args.frames, args.rate, height, width, args.supersample)
+        job = BagJob(args.seed, args.frames, args.rate, height, width, args.supersample, args.level)
         write_bag(args.out, job, overwrite=args.overwrite)
         print(f"{args.out}: {args.frames} frames written")
     else:
@@ -100,7 +107,8 @@ def _write_folder(args: argparse.Namespace, height: int, width: int) -> None:
     if re.fullmatch(r"[\w-]+", args.split) is None:
         raise ConfigError(f"--split '{args.split}': letters, digits, _ and - only, e.g. train")
     chosen = parse_seeds(args.seeds)
-    job = FolderJob(args.out, args.split, chosen, height, width, args.supersample, args.drive_frames, args.rate)
+    image = (height, width, args.supersample)
+    job = FolderJob(args.out, args.split, chosen, *image, args.drive_frames, args.rate, args.level)
     written = write_folder(job, args.processes)
     kept = len(chosen) * job.drive_frames - written
     print(f"{args.out / args.split}: {written} samples written, {kept} kept")

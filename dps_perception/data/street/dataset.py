@@ -15,10 +15,13 @@ from tqdm import tqdm
 from ...errors import ConfigError, DatasetError
 from ...files import replacing
 from ..dvps import is_complete, sample_name, write_sample
+from .levels import STANDARD, level_of
 from .render import drive, single_image
 
 VERSION = 5
-"""Of the street world: raised whenever a seed gives other pixels, so that datasets are never mixed."""
+"""Of the standard level: raised whenever a seed gives other pixels, so that datasets are never mixed."""
+HARD_VERSION = 1
+"""The same of the hard level."""
 NAME = "street"
 NANOSECONDS = 1_000_000_000
 _SINGLE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -35,6 +38,7 @@ class FolderJob:
         supersample: see `render`.
         drive_frames: frames of each drive; 1 for single images.
         rate_hz: frames per second of drives.
+        level: one of `levels.LEVELS`.
     """
 
     root: Path
@@ -45,6 +49,7 @@ class FolderJob:
     supersample: int = 1
     drive_frames: int = 1
     rate_hz: float = 10.0
+    level: str = STANDARD
 
     def missing(self) -> list[int]:
         """Seeds of which a sample is not complete yet."""
@@ -56,11 +61,12 @@ class FolderJob:
     def write_seed(self, seed: int) -> int:
         """Write what is missing of a seed; return the number of samples written."""
         if self.drive_frames == 1:
-            sample = single_image(seed, self.height, self.width, self.supersample)
+            sample = single_image(seed, self.height, self.width, self.supersample, self.level)
             write_sample(self.root, self.split, seed, 0, sample, NAME)
             return 1
         wanted = {frame for frame in range(self.drive_frames) if not self._done(seed, frame)}
-        frames = drive(seed, self.drive_frames, self.rate_hz, self.height, self.width, self.supersample, only=wanted)
+        size = (self.height, self.width, self.supersample)
+        frames = drive(seed, self.drive_frames, self.rate_hz, *size, only=wanted, level=self.level)
         for index, frame in zip(sorted(wanted), frames, strict=True):
             sample = frame.sample(sample_name(seed, index, NAME))
             stamp_ns = round(frame.t_s * NANOSECONDS)
@@ -72,13 +78,14 @@ def write_folder(job: FolderJob, processes: int) -> int:
     """Write a dataset folder; return the number of samples written (those already complete are kept).
 
     Raises:
-        ConfigError: no seeds, or fewer than one process.
-        DatasetError: the split was written with another size, seed layout or version of the street world.
+        ConfigError: no seeds, fewer than one process, or no such level.
+        DatasetError: the split was written with another size, seed layout, level or version of the street world.
     """
     if not job.seeds:
         raise ConfigError("no seeds: give START:STOP with STOP above START, or train, validation, test, drives")
     if processes < 1:
         raise ConfigError(f"{processes} processes: at least 1 is needed")
+    level_of(job.seeds.start, job.level)
     _record_config(job)
     missing = job.missing()
     done = len(job.seeds) - len(missing)
@@ -108,6 +115,11 @@ def _run(job: FolderJob, seeds: list[int], processes: int) -> Iterator[int]:
                 os.environ[name] = value
 
 
+def versions(level: str) -> dict[str, int]:
+    """The versions of the street world that images of a level depend on."""
+    return {"street_version": VERSION} | ({} if level == STANDARD else {"hard_version": HARD_VERSION})
+
+
 def _ignore_interrupt() -> None:
     """Ctrl-C reaches every process; only the parent answers it, by ending the pool."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -117,16 +129,18 @@ def _record_config(job: FolderJob) -> None:
     """Write `<root>/<split>/config.json`, or check that the one there is about the same world."""
     path = job.root / job.split / "config.json"
     config = {key: value for key, value in asdict(job).items() if key not in ("root", "split", "seeds")}
-    config |= {"street_version": VERSION, "seeds": [job.seeds.start, job.seeds.stop]}
+    config |= versions(job.level) | {"seeds": [job.seeds.start, job.seeds.stop]}
     if path.exists():
         try:
             known = json.loads(path.read_text())
         except ValueError as error:
             raise DatasetError(f"{path} is not JSON ({error}); remove it if the folder's samples are fine") from error
         for key, value in config.items():
-            if key != "seeds" and known.get(key) != value:
+            # A split from before there were levels says none: it is standard.
+            before = known.get(key, STANDARD if key == "level" else None)
+            if key != "seeds" and before != value:
                 raise DatasetError(
-                    f"{path.parent} was written with {key} = {known.get(key)}, now {value}; "
+                    f"{path.parent} was written with {key} = {before}, now {value}; "
                     "use the same options to resume, or another folder"
                 )
         start, stop = known.get("seeds", config["seeds"])

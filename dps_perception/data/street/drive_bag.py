@@ -11,14 +11,16 @@ from tqdm import tqdm
 from ...files import replacing
 from ..bag import BagWriter
 from ..drive_bag import write_street_frame
-from .dataset import NANOSECONDS, VERSION
+from .dataset import NANOSECONDS, versions
+from .levels import STANDARD
 from .pose import camera_in_base
 from .render import drive_scene, render
 
 
 @dataclass(frozen=True)
 class BagJob:
-    """What a bag holds: `frames` frames of the drive of `seed`, `rate_hz` per second; sizes in pixels."""
+    """What a bag holds: `frames` frames of the drive of `seed`, `rate_hz` per second; sizes in pixels; `level` is one
+    of `levels.LEVELS`."""
 
     seed: int
     frames: int
@@ -26,6 +28,7 @@ class BagJob:
     height: int
     width: int
     supersample: int = 1
+    level: str = STANDARD
 
 
 START_NS = 1_700_000_000 * NANOSECONDS
@@ -41,7 +44,7 @@ def write_bag(path: Path, job: BagJob, *, overwrite: bool = False) -> None:
         ConfigError: no frames, or a rate that is not positive.
         DatasetError: `path` exists and `overwrite` is off.
     """
-    scene = drive_scene(job.seed, job.frames, job.rate_hz)
+    scene = drive_scene(job.seed, job.frames, job.rate_hz, job.level)
     mount = camera_in_base(scene)
     with BagWriter(path, overwrite=overwrite) as writer:
         for index in tqdm(range(job.frames), unit="frame", desc=path.name):
@@ -59,4 +62,4 @@ def write_bag(path: Path, job: BagJob, *, overwrite: bool = False) -> None:
                 mount,
             )
     with replacing(path.with_name(f"{path.name}.config.json")) as beside:
-        beside.write_text(json.dumps(asdict(job) | {"street_version": VERSION}, indent=1))
+        beside.write_text(json.dumps(asdict(job) | versions(job.level), indent=1))

@@ -6,7 +6,7 @@ import numpy as np
 
 from .noise import fraction, noise, scramble, smooth_step
 from .surface import X_FACE, Z_FACE, Hits, Index, Surface
-from .weather import DUSK, Weather
+from .weather import Weather
 
 F = np.float32
 DETAIL_M = F(0.12)
@@ -61,7 +61,7 @@ def shade_facade(hits: Hits, surface: Surface, i: Index, weather: Weather) -> No
     recess = window & (inside_y < 0.18) & (y > 0.5)
     color = np.where(recess[:, None], color * F(0.5), color)
     surface.mirror[i] = np.where(window & ~frame & ~curtain, F(0.35), F(0))
-    if weather.kind == DUSK:
+    if weather.is_dark:
         glow = np.where(window & ~frame & (chance > 0.6), F(0.9) * fraction(chance * 31), F(0))
         lamplight = np.array([0.9, 0.65, 0.35], F) * (F(0.5) + grain[:, None])
         color = np.where((glow > 0)[:, None], lamplight, color)

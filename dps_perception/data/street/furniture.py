@@ -21,7 +21,7 @@ RING, DISC, PANEL, WARNING = 0, 1, 2, 3
 
 def add_street_trees(builder: Builder, space: Occupancy, road: Road, side: int, rng: np.random.Generator) -> None:
     """A row of trees on some pavements."""
-    if rng.random() > 0.7:
+    if rng.random() > builder.style.tree_rows:
         return
     spacing, s = rng.uniform(6, 13), rng.uniform(-4, 8)
     while s < road.length:

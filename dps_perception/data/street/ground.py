@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import classes
-from .grammar import Scene
 from .noise import fraction, level_of_detail, noise, scramble, smooth_noise, smooth_step
 from .road import CURB_M, LEFT, RIGHT, TRAM_TRACKS_M, Road
+from .scene import Scene
 from .view import View
 
 F = np.float32
@@ -68,21 +68,45 @@ def shade_ground(scene: Scene, x: Floats, y: Floats, footprint_m: Floats, raised
     i = np.flatnonzero(class_id == classes.ROAD)
     color[i] = _asphalt(scene, s[i], d[i], footprint_m[i], on_road[i], (grain[i], patches[i], blots[i]))
     i = np.flatnonzero(class_id == classes.SIDEWALK)
-    tone = _tiles(look.tile_m, s[i], d[i], footprint_m[i], grain[i], patches[i])
+    if look.walk_cover is None:
+        tone = _tiles(look.tile_m, s[i], d[i], footprint_m[i], grain[i], patches[i])
+    else:
+        tone = look.walk_cover.tone(s[i], d[i], footprint_m[i], grain[i], patches[i])
     curb = (away[i] - edge[i] < 0.17) & (away[i] - edge[i] > -0.02)
-    tone = np.where(curb, F(1.2) + F(0.15) * grain[i], tone)
+    tone = np.where(curb, F(look.curb_tone) + F(0.15) * grain[i], tone)
     color[i] = np.where(raised[i] | ~curb, tone, F(0.75))[:, None] * look.pavement.astype(F)
     i = np.flatnonzero(class_id == classes.TERRAIN)
     grass = (F(0.35) + F(0.8) * grain[i] + F(0.4) * blots[i])[:, None] * look.grass.astype(F)
-    bare = np.clip((patches[i] - F(0.55)) * 6, 0, 1)[:, None]
+    bare = np.clip((patches[i] - F(look.bare)) * 6, 0, 1)[:, None]
     soil = np.array([0.2, 0.15, 0.1], F) * (F(0.6) + F(0.5) * grain[i, None])
     color[i] = grass * (1 - bare) + bare * soil
+    if look.litter > 0:
+        _strew_leaves(look.litter, color, x, y, np.flatnonzero(class_id != classes.ROAD), level, patches)
     wet = np.zeros(len(s), F)
     if look.wet > 0:
         i = np.flatnonzero(class_id == classes.ROAD)
         puddles = smooth_noise(x[i] + 7, y[i] + 3, 64.0, PUDDLE_LEVEL)
         wet[i] = F(look.wet) * smooth_step(0.42, 0.62, puddles)
+    if scene.weather.wet > 0:
+        np.maximum(wet, F(scene.weather.wet) * (F(0.3) + F(0.9) * patches), out=wet)
+        color *= (1 - F(0.5) * np.clip(wet, 0, 1))[:, None]
     return GroundSurface(class_id, color, wet)
+
+
+def _strew_leaves(
+    amount: float,
+    color: Floats,
+    x: Floats,
+    y: Floats,
+    i: NDArray[np.integer],
+    level: NDArray[np.int32],
+    patches: Floats,
+) -> None:
+    """Cover ground points `i` with fallen leaves, in place."""
+    flake = noise(x[i] * F(2.5) + 13, y[i] * F(2.5), 4.0, level[i] + 1)
+    share = smooth_step(0.62, 0.7, flake + F(0.45 * amount) * patches[i])[:, None]
+    leaf = np.array([0.3, 0.14, 0.03], F) * (F(0.4) + F(1.2) * fraction(flake * 37))[:, None]
+    color[i] = color[i] * (1 - share) + leaf * share
 
 
 def _classify(
@@ -110,11 +134,17 @@ def _asphalt(
     in_lane = fraction((d - F(road.median / 2)) / F(road.lane_width))
     wear = np.exp(-(((np.abs(in_lane - F(0.5)) - F(0.25)) / F(0.1)) ** 2))
     tone = F(look.asphalt) * (F(0.55) + F(0.5) * grain + F(0.5) * patches) * (1 + F(0.14) * wear)
-    mended = scramble(np.floor(s / 9) * F(12.9898) + np.floor(d / F(1.7)) * F(78.233) + F(scene.seed % 97)) < 0.07
+    if look.road_cover is not None:
+        laid = look.road_cover.tone(s, d, footprint_m, grain, patches)
+        tone = F(look.asphalt) * laid * (1 + F(0.1) * wear)
+    mended = (
+        scramble(np.floor(s / 9) * F(12.9898) + np.floor(d / F(1.7)) * F(78.233) + F(scene.seed % 97))
+        < 0.07 * look.wear
+    )
     tone = np.where(mended, tone * F(0.7), tone)
-    crack = (np.abs(blots - F(0.5)) < F(0.006) + footprint_m * F(0.01)) & (patches > 0.45)
+    crack = (np.abs(blots - F(0.5)) < (F(0.006) + footprint_m * F(0.01)) * F(look.wear)) & (patches > 0.45)
     tone = np.where(crack, tone * F(0.55), tone)
-    paint = _markings(road, s, d, footprint_m, on_road)
+    paint = _markings(road, s, d, footprint_m, on_road) if look.has_paint else np.zeros_like(s)
     paint *= np.clip(F(1.7) * grain + F(0.35) - F(0.6) * (blots > 0.62), 0, 1)
     tone = tone + (F(look.paint) * (F(0.7) + F(0.3) * patches) - tone) * paint * F(0.9)
     if road.has_tram:
@@ -123,7 +153,7 @@ def _asphalt(
                 tone = np.where(np.abs(d - F(rail)) < F(0.04) + footprint_m * F(0.3), F(0.22), tone)
     manhole = ((fraction(s / 23) - F(0.5)) * 23) ** 2 + (d + F(1.1)) ** 2 < 0.11
     tone = np.where(manhole, tone * F(0.55), tone)
-    color = tone[:, None] * np.array([1, 1, 1.03], F)
+    color = tone[:, None] * look.tint.astype(F)
     if look.yellow_paint:
         color[:, 2] *= 1 - F(0.5) * paint
     return color

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cast import HitMap, cast
-from .noise import noise, smooth_step
+from .noise import noise, smooth_noise, smooth_step
 from .pose import Posed
 from .rotations import along
+from .sky import varied_sky_color
 from .view import View
 from .weather import Weather
 
@@ -21,6 +22,8 @@ AHEAD_M = 34.0
 SHADOW_SPAN_M = 84.0
 CONTACT_PIXELS, CONTACT_PIXEL_M, CONTACT_BELOW_M = 256, 0.3, 0.6
 LARGE_FOOTPRINT_PX = 1200
+LAMP_LEVEL = 6
+"""Noise level at which the pools of lamps are some 12 m wide."""
 SHADOW_TAPS = ((-0.5, -0.3), (0.5, -0.5), (-0.4, 0.5), (0.5, 0.4))
 
 
@@ -99,8 +102,16 @@ class Light:
         dome = (weather.sky * 0.9 + weather.horizon * 0.25).astype(F)
         light = sun[:, None] * weather.sun.astype(F)
         light += ((F(0.5) + F(0.5) * normal[:, 2]) * open_sky)[:, None] * dome
+        if weather.lamplight.any():
+            light += self._lamplight(point, normal)
         light += ((F(1) - normal[:, 2]) * F(0.1) * open_sky)[:, None] * weather.horizon.astype(F)
         return color * (light + glow[:, None]), sun
+
+    def _lamplight(self, point: Floats, normal: Floats) -> Floats:
+        """Pools of light under the street lamps, (n, 3)."""
+        pool = np.clip((smooth_noise(point[:, 0], point[:, 1], 96.0, LAMP_LEVEL) - F(0.3)) * 3, F(0.25), F(1.8))
+        pool *= (F(0.6) + F(0.4) * normal[:, 2]) / (1 + (np.maximum(point[:, 2], 0) / F(7)) ** 2)
+        return pool[:, None] * self.weather.lamplight.astype(F)
 
     @staticmethod
     def _sunlit(shadow: ShadowMap, point: Floats, normal: Floats, sun: Floats) -> Floats:
@@ -156,6 +167,8 @@ class Light:
 
 def sky_color(weather: Weather, ray: Floats) -> Floats:
     """Linear RGB (n, 3) of the sky along unit rays (n, 3)."""
+    if weather.is_varied:
+        return varied_sky_color(weather, ray)
     dx, dy, dz = ray.T
     fade = np.exp(-np.clip(dz, 0, 1) * 5)[:, None]
     horizon = weather.horizon.astype(F)

@@ -12,7 +12,7 @@ from .facade import shade_facade
 from .furniture import DISC, PANEL, RING, WARNING
 from .noise import fraction, noise, scramble
 from .surface import X_FACE, Y_FACE, Z_FACE, Floats, Hits, Index, Surface
-from .weather import DUSK, Weather
+from .weather import Weather
 
 F = np.float32
 GLASS = F(0.022)
@@ -69,8 +69,9 @@ def shade_paint(hits: Hits, surface: Surface, i: Index, weather: Weather) -> Non
     arch_x, arch_z = np.abs(metric[:, 0]) - half[:, 0] * F(0.62), metric[:, 2] + half[:, 2] - F(0.12)
     color[lower & flank & (arch_x**2 + arch_z**2 < 0.155)] = F(0.015)
     surface.color[i] = color
-    at_dusk = weather.kind == DUSK
-    surface.glow[i] = np.where(head, F(1.5 if at_dusk else 0.15), np.where(tail, F(1.2 if at_dusk else 0.08), F(0)))
+    surface.glow[i] = np.where(
+        head, F(1.5 if weather.is_dark else 0.15), np.where(tail, F(1.2 if weather.is_dark else 0.08), F(0))
+    )
 
 
 def shade_cabin(hits: Hits, surface: Surface, i: Index, weather: Weather) -> None:

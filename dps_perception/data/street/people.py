@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .builder import Body, Material
-from .palette import DARK, car_color, cloth_color
+from .palette import DARK, Color
 
-Color = NDArray[np.float64]
-SKIN: Color = np.array([0.55, 0.36, 0.26])
-HAIR: Color = np.array([0.05, 0.035, 0.02])
 MEAN_HEIGHT_M = 1.72
 FOOTPRINT_M = (0.5, 0.55)
 """Space a person takes (along, across the walking direction)."""
@@ -23,7 +19,8 @@ def add_person(body: Body, rng: np.random.Generator, is_walking: bool, is_child:
     height = rng.uniform(1.0, 1.4) if is_child else float(np.clip(rng.normal(MEAN_HEIGHT_M, 0.09), 1.4, 1.95))
     k = height / 1.75
     girth = rng.uniform(0.85, 1.2) * k
-    skin, top, legs = SKIN * rng.uniform(0.35, 1.2), cloth_color(rng), cloth_color(rng) * 0.8
+    palette = body.style.palette
+    skin, top, legs = palette.skin(rng), palette.cloth(rng), palette.cloth(rng) * 0.8
     swing = 0.45 if is_walking else 0.05
     has_coat, has_bag = rng.random() < 0.3, rng.random() < 0.3
     for side in (1, -1):
@@ -43,14 +40,15 @@ def add_person(body: Body, rng: np.random.Generator, is_walking: bool, is_child:
     body.box(Material.CLOTH, (0, 0, trunk_z * k), (0.115 * girth, 0.17 * girth, trunk_half * k), top, taper=(0.9, 1.08))
     body.ball(Material.CLOTH, (0, 0, 1.38 * k), (0.12 * girth, 0.21 * girth, 0.1 * k), top)
     if has_bag:
-        body.box(Material.CLOTH, (-0.18 * girth, 0, 1.2 * k), (0.09, 0.15, 0.22), cloth_color(rng), taper=(0.8, 0.85))
-    _add_head(body, 0.0, 1.62 * k, k, skin, HAIR * rng.uniform(0.3, 4))
+        body.box(Material.CLOTH, (-0.18 * girth, 0, 1.2 * k), (0.09, 0.15, 0.22), palette.cloth(rng), taper=(0.8, 0.85))
+    _add_head(body, 0.0, 1.62 * k, k, skin, palette.hair(rng))
 
 
 def add_rider(body: Body, rng: np.random.Generator, seat_m: float, lean: float) -> None:
     """Add a seated person; `lean` is the forward lean of the trunk in radians."""
     k = float(np.clip(rng.normal(MEAN_HEIGHT_M, 0.09), 1.4, 1.95)) / 1.75
-    skin, top, legs = SKIN * rng.uniform(0.35, 1.2), cloth_color(rng), cloth_color(rng) * 0.8
+    palette = body.style.palette
+    skin, top, legs = palette.skin(rng), palette.cloth(rng), palette.cloth(rng) * 0.8
     forward = 0.42 * np.sin(lean)
     for side in (1, -1):
         knee = (0.22, side * 0.13, seat_m - 0.12)
@@ -60,7 +58,7 @@ def add_rider(body: Body, rng: np.random.Generator, seat_m: float, lean: float) 
         body.tube(Material.CLOTH, shoulder, hand, 0.05, top)
     trunk = (-0.15, 0, seat_m - 0.05), (-0.1 + forward, 0, seat_m + 0.55)
     body.tube(Material.CLOTH, *trunk, 0.19, top, is_ball=True)
-    cover = car_color(rng) if rng.random() < 0.6 else HAIR * rng.uniform(0.3, 4)
+    cover = palette.car(rng) if rng.random() < 0.6 else palette.hair(rng)
     _add_head(body, -0.06 + forward, seat_m + 0.75, k, skin, cover)
 
 

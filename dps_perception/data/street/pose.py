@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .builder import Primitives
-from .grammar import Scene
 from .people import ARM_ABOVE_M, HIP_M, SHOULDER_M
 from .rotations import OPTICAL_IN_BODY, about_x, about_y, about_z
+from .scene import Scene
 
 Floats = NDArray[np.float32]
 STEP_RATE = 9.0
@@ -96,12 +96,12 @@ def _swing_limbs(
 
 
 def base_pose(scene: Scene, t_s: float) -> NDArray[np.float64]:
-    """base_link (x forward, y left, z up, on the ground under the camera) -> map, (4, 4)."""
+    """base_link (x forward, y left, z up, on the ground under the camera where it starts) -> map, (4, 4)."""
     place = scene.ego.place
     x, y, heading = scene.road.position(place.s + place.speed_s * t_s, place.d)
     pose = np.eye(4)
     pose[:3, :3] = about_z(float(heading))
-    pose[:2, 3] = float(x), float(y)
+    pose[:3, 3] = float(x), float(y), place.z
     return pose
 
 

@@ -14,14 +14,17 @@ from ...labels import VOID_PANOPTIC_ID, pack
 from ...types import Sample
 from . import classes
 from .cast import HitMap, cast
-from .grammar import DEFAULT_DURATION_S, Scene, build_scene
+from .grammar import DEFAULT_DURATION_S, build_scene
 from .ground import ground_depth
+from .levels import STANDARD
 from .lighting import Light, contact_shade, shadow_map
 from .pose import Posed, base_pose, camera_pose, pose_primitives
 from .randomness import stream
+from .scene import Scene
 from .sensor import expose
 from .shading import GBuffer, shade
 from .view import View
+from .weather import Weather
 
 FAR_M = 260.0
 """Solids that begin beyond this depth are not drawn; the ground goes on."""
@@ -91,7 +94,8 @@ def render(scene: Scene, t_s: float, height: int, width: int, supersample: int =
 
 def _render(scene: Scene, t_s: float, height: int, width: int, supersample: int) -> StreetFrame:
     posed, pose = pose_primitives(scene, t_s), camera_pose(scene, t_s)
-    intrinsics = street_intrinsics(height, width)
+    lens = scene.ego.lens
+    intrinsics = lens.intrinsics(height, width) if lens else street_intrinsics(height, width)
     view = View.pinhole(pose, intrinsics)
     buffer, outline = _cast_view(scene, posed, view)
     light = Light(
@@ -106,7 +110,9 @@ def _render(scene: Scene, t_s: float, height: int, width: int, supersample: int)
         color = color.reshape(height, supersample, width, supersample, 3).mean((1, 3))
     panoptic, depth = _annotate(posed, buffer.hits, outline, ground_class)
     return StreetFrame(
-        image=expose(color, scene.weather, stream(scene.seed, "sensor", round(t_s * 1000))),
+        image=expose(
+            color, scene.weather, stream(scene.seed, "sensor", round(t_s * 1000)), _sun_pixel(view, scene.weather)
+        ),
         panoptic=panoptic,
         depth_m=depth,
         intrinsics=intrinsics,
@@ -114,6 +120,13 @@ def _render(scene: Scene, t_s: float, height: int, width: int, supersample: int)
         base_pose=base_pose(scene, t_s),
         t_s=t_s,
     )
+
+
+def _sun_pixel(view: View, weather: Weather) -> tuple[float, float] | None:
+    """Where the sun is in the image (u, v), None where it is behind the camera."""
+    x, y, z = weather.to_sun @ view.rotation
+    k = view.intrinsics
+    return (k.fx * x / z + k.cx, k.fy * y / z + k.cy) if k is not None and z > 0.05 else None
 
 
 def _cast_view(scene: Scene, posed: Posed, view: View) -> tuple[GBuffer, HitMap]:
@@ -143,9 +156,9 @@ def _annotate(
     return np.where(tiny.take(panoptic), np.uint16(VOID_PANOPTIC_ID), panoptic), depth
 
 
-def single_image(seed: int, height: int, width: int, supersample: int = 1) -> Sample:
-    """The annotated image of a seed: its scene at time 0."""
-    return render(build_scene(seed), 0.0, height, width, supersample).sample(f"street_{seed:07d}")
+def single_image(seed: int, height: int, width: int, supersample: int = 1, level: str = STANDARD) -> Sample:
+    """The annotated image of a seed: its scene at time 0, at a level of `levels`."""
+    return render(build_scene(seed, level=level), 0.0, height, width, supersample).sample(f"street_{seed:07d}")
 
 
 def drive(
@@ -156,6 +169,7 @@ def drive(
     width: int,
     supersample: int = 1,
     only: Collection[int] | None = None,
+    level: str = STANDARD,
 ) -> Iterator[StreetFrame]:
     """Frames of a drive through the scene of a seed, `rate_hz` per second; `only` draws just those indices.
 
@@ -165,12 +179,12 @@ def drive(
     Raises:
         ConfigError: no frames, or a rate that is not positive.
     """
-    scene = drive_scene(seed, frames, rate_hz)
+    scene = drive_scene(seed, frames, rate_hz, level)
     wanted = [index for index in range(frames) if only is None or index in only]
     return (render(scene, index / rate_hz, height, width, supersample) for index in wanted)
 
 
-def drive_scene(seed: int, frames: int, rate_hz: float) -> Scene:
+def drive_scene(seed: int, frames: int, rate_hz: float, level: str = STANDARD) -> Scene:
     """The scene of a drive.
 
     Raises:
@@ -178,4 +192,4 @@ def drive_scene(seed: int, frames: int, rate_hz: float) -> Scene:
     """
     if frames < 1 or not rate_hz > 0:
         raise ConfigError(f"a drive of {frames} frames at {rate_hz} Hz: both must be positive")
-    return build_scene(seed, duration_s=max(DEFAULT_DURATION_S, (frames - 1) / rate_hz))
+    return build_scene(seed, duration_s=max(DEFAULT_DURATION_S, (frames - 1) / rate_hz), level=level)

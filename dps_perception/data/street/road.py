@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from .covers import Cover
 
 LEFT, RIGHT = 1, -1
 SIDES = (LEFT, RIGHT)
@@ -18,7 +21,9 @@ Floats = NDArray[Any]
 
 @dataclass(frozen=True)
 class GroundLook:
-    """Colours and coverings of the ground; colours are linear RGB (3,), `verge` is (left, right)."""
+    """Colours and coverings of the ground; colours are linear RGB (3,), `verge` is (left, right). What has a default
+    is for the hard level: the covers (None: asphalt, tiles), the asphalt's tint, where soil shows through grass
+    (noise level), fallen leaves 0..1, the curb's brightness and how much asphalt is mended and worn."""
 
     asphalt: float
     pavement: NDArray[np.float64]
@@ -29,6 +34,14 @@ class GroundLook:
     lots_paved: bool
     yellow_paint: bool
     wet: float
+    road_cover: Cover | None = None
+    walk_cover: Cover | None = None
+    tint: NDArray[np.float64] = field(default_factory=lambda: np.array([1, 1, 1.03]))
+    bare: float = 0.55
+    litter: float = 0.0
+    has_paint: bool = True
+    curb_tone: float = 1.2
+    wear: float = 1.0
 
 
 @dataclass(frozen=True)

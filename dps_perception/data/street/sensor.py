@@ -14,13 +14,23 @@ BLUR = F(0.12)
 VIGNETTE = F(0.16)
 SHOULDER = F(0.18)
 NOISE = F(0.024)
+GLARE_RADIUS = 0.22
+"""Of the veil around the sun, as a share of the image's width."""
 GAMMA = 2.2
 GAMMA_STEPS = 65535
 
 
-def expose(light: NDArray[np.float32], weather: Weather, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Turn linear light (H, W, 3) into an image (H, W, 3) uint8 RGB."""
+def expose(
+    light: NDArray[np.float32],
+    weather: Weather,
+    rng: np.random.Generator,
+    sun_px: tuple[float, float] | None = None,
+) -> NDArray[np.uint8]:
+    """Turn linear light (H, W, 3) into an image (H, W, 3) uint8 RGB; `sun_px` is where the sun is, (u, v), if it is
+    before the camera."""
     height, width, _ = light.shape
+    if weather.is_varied:
+        light = _through_lens(light, weather, sun_px)
     x = light * (weather.exposure * weather.white_balance).astype(F)
     x[1:-1] = x[1:-1] * (1 - 2 * BLUR) + BLUR * (x[:-2] + x[2:])
     x[:, 1:-1] = x[:, 1:-1] * (1 - 2 * BLUR) + BLUR * (x[:, :-2] + x[:, 2:])
@@ -30,6 +40,21 @@ def expose(light: NDArray[np.float32], weather: Weather, rng: np.random.Generato
     x += _normal_table().take(rng.integers(0, 1 << 16, x.shape, np.uint16)) * (NOISE * np.sqrt(x * F(0.35) + F(0.015)))
     steps = np.clip(x * F(GAMMA_STEPS) + F(0.5), 0, GAMMA_STEPS).astype(np.uint16)
     return _gamma_table().take(steps)
+
+
+def _through_lens(
+    light: NDArray[np.float32], weather: Weather, sun_px: tuple[float, float] | None
+) -> NDArray[np.float32]:
+    """Saturation, haze of the lens, glare of a sun in or near the picture."""
+    grey = light.mean(2, keepdims=True)
+    light = np.maximum(grey + (light - grey) * F(weather.saturation), 0)
+    light += F(weather.haze)
+    if weather.glare > 0 and sun_px is not None:
+        height, width, _ = light.shape
+        u, v = np.arange(width, dtype=F)[None] - F(sun_px[0]), np.arange(height, dtype=F)[:, None] - F(sun_px[1])
+        falloff = 1 / (1 + (u * u + v * v) / F((GLARE_RADIUS * width) ** 2))
+        light += falloff[..., None] * (F(weather.glare) * weather.sun.astype(F))
+    return light
 
 
 @functools.cache

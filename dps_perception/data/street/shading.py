@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cast import HitMap
-from .grammar import Scene
 from .ground import shade_ground
 from .lighting import Light, fog, sky_color
 from .materials import shade_materials
 from .pose import Posed
+from .scene import Scene
 from .surface import describe
 from .view import View
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...camera import Intrinsics
 from . import classes
 from .builder import Builder, Placement
 from .cars import add_car, sample_car
@@ -21,21 +22,39 @@ from .vehicles import (
 )
 
 EGO_SIZE_M = (5.4, 2.0)
-"""Space the camera's vehicle takes, centred at the camera."""
+"""Space the camera's vehicle takes in the standard level, centred at the camera."""
 MOVING_SHARES = {classes.CAR: 0.905, classes.TRUCK: 0.03, classes.BUS: 0.027, classes.MOTORCYCLE: 0.038}
 PARKED_SHARES = {classes.CAR: 0.95, classes.TRUCK: 0.02, classes.MOTORCYCLE: 0.03}
 SPEED_TRIES = 4
 
 
 @dataclass(frozen=True)
+class Lens:
+    """A pinhole with square pixels: horizontal field of view in degrees, and how far the principal point is from
+    the middle of the image (right, down) as shares of its width."""
+
+    field_of_view_deg: float
+    offset: tuple[float, float] = (0.0, 0.0)
+
+    def intrinsics(self, height: int, width: int) -> Intrinsics:
+        """Of an image of `height` x `width` pixels."""
+        focal = width / 2 / np.tan(np.deg2rad(self.field_of_view_deg) / 2)
+        right, down = (width * share for share in self.offset)
+        return Intrinsics(focal, focal, (width - 1) / 2 + right, (height - 1) / 2 + down, height, width)
+
+
+@dataclass(frozen=True)
 class Ego:
-    """The camera and its vehicle: `place` moves it, the rest is how the camera is mounted (metres, radians)."""
+    """The camera and its vehicle: `place` moves it, then how the camera is mounted (metres, radians); `lens` is None
+    for the Cityscapes camera, `size_m` the space that the vehicle takes, centred at the camera."""
 
     place: Placement
     height: float
     pitch: float
     roll: float
     yaw: float
+    lens: Lens | None = None
+    size_m: tuple[float, float] = EGO_SIZE_M
 
 
 def sample_speed(rng: np.random.Generator) -> float:
@@ -77,7 +96,7 @@ def add_parked(builder: Builder, space: Occupancy, road: Road, side: int, rng: n
         if not blocked and rng.random() < occupied:
             yaw = rng.normal(0, 0.02) + (np.pi if (side == LEFT) != (rng.random() < 0.08) else 0.0)
             class_id = _draw_class(PARKED_SHARES, rng)
-            car = sample_car(rng)
+            car = sample_car(rng, builder.style)
             length, width = (car.length, car.width) if class_id == classes.CAR else _vehicle_size(class_id, rng)
             offset = 1.05 if width < LARGE_WIDTH_M else 1.2
             place = Placement(s + length / 2 - 2.3, side * (road.curb(side) - offset) + rng.normal(0, 0.06), yaw)
@@ -142,7 +161,7 @@ def add_moving(builder: Builder, space: Occupancy, road: Road, ego_speed: float,
     """Moving traffic, lane by lane; whoever would touch another during the drive is left out."""
     for side in (RIGHT, LEFT):
         for lane in range(road.lanes[0 if side == LEFT else 1]):
-            gap = rng.uniform(9, 60)
+            gap = rng.uniform(9, 60) * builder.style.gap
             flow = ego_speed * rng.uniform(0.85, 1.2) if side == RIGHT else rng.uniform(0, 13)
             s = rng.uniform(7, 45) if side == RIGHT else rng.uniform(-4, 40)
             while s < road.length:
@@ -160,7 +179,7 @@ def _add_mover(
     rng: np.random.Generator,
 ) -> float:
     class_id = _draw_class(MOVING_SHARES, rng)
-    car = sample_car(rng)
+    car = sample_car(rng, builder.style)
     length, width = (car.length, car.width) if class_id == classes.CAR else _vehicle_size(class_id, rng)
     d = road.lane_center(side, lane) + rng.normal(0, 0.15)
     yaw = rng.normal(0, 0.015) + (np.pi if side == LEFT else 0.0)

@@ -9,9 +9,6 @@ from .builder import Builder, Material, Placement
 
 CLEARANCE_M = 2.4
 """Height below which the crown of a street tree has no leaves, so that none hangs before the camera."""
-BUSH = np.array([0.06, 0.1, 0.025])
-GREEN = np.array([0.07, 0.12, 0.025])
-AUTUMN = np.array([0.25, 0.13, 0.03])
 
 
 def add_tree(builder: Builder, s: float, d: float, rng: np.random.Generator, height: float | None = None) -> None:
@@ -21,7 +18,7 @@ def add_tree(builder: Builder, s: float, d: float, rng: np.random.Generator, hei
     trunk_radius = rng.uniform(0.07, 0.02 + height * 0.025)
     trunk = height * rng.uniform(0.3, 0.5)
     bark = np.array([0.12, 0.09, 0.07]) * rng.uniform(0.5, 1.6)
-    color = GREEN * rng.uniform(0.5, 1.7, 3) if rng.random() < 0.85 else AUTUMN * rng.uniform(0.6, 1.3)
+    color = builder.style.palette.crown(rng)
     radius = (height - trunk) * rng.uniform(0.42, 0.62)
     balls = []
     for _ in range(rng.integers(6, 11)):
@@ -41,7 +38,7 @@ def add_tree(builder: Builder, s: float, d: float, rng: np.random.Generator, hei
 def add_bush(builder: Builder, s: float, d: float, rng: np.random.Generator, scale: float = 1.0) -> None:
     """A few balls of leaves on the ground."""
     body = builder.body(Placement(s, d, rng.uniform(0, 2 * np.pi)), classes.VEGETATION, rng)
-    color = BUSH * rng.uniform(0.6, 1.6)
+    color = builder.style.palette.bush(rng, 0.6, 1.6)
     for _ in range(rng.integers(1, 4)):
         centre = (*rng.normal(0, 0.7 * scale, 2), rng.uniform(0.3, 0.9) * scale)
         body.ball(Material.LEAF, centre, rng.uniform(0.5, 1.4, 3) * scale, color, (0.35,))
@@ -51,13 +48,13 @@ def add_hedge(builder: Builder, place: Placement, length: float, height: float, 
     """A clipped hedge along the road."""
     body = builder.body(place, classes.VEGETATION, rng)
     half = (length / 2, rng.uniform(0.25, 0.45), height / 2)
-    body.box(Material.LEAF, (0, 0, height / 2), half, BUSH * rng.uniform(0.7, 1.4), (0.12,))
+    body.box(Material.LEAF, (0, 0, height / 2), half, builder.style.palette.bush(rng, 0.7, 1.4), (0.12,))
 
 
 def add_grove(builder: Builder, s: float, d: float, rng: np.random.Generator, height: float) -> None:
     """A mass of foliage seen from afar: what closes the view behind the first row."""
     body = builder.body(Placement(s, d, rng.uniform(0, 2 * np.pi)), classes.VEGETATION, rng)
-    color = GREEN * rng.uniform(0.5, 1.2, 3)
+    color = builder.style.palette.grove(rng)
     for _ in range(rng.integers(3, 6)):
         size = height * rng.uniform(0.35, 0.5)
         centre = (*rng.normal(0, 0.45 * height, 2), height - size)

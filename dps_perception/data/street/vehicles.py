@@ -6,7 +6,7 @@ import numpy as np
 
 from . import classes
 from .builder import Body, Material
-from .palette import DARK, TYRE, car_color
+from .palette import DARK, TYRE
 from .people import add_rider
 from .rotations import about_x
 
@@ -37,7 +37,8 @@ def add_large(body: Body, length: float, rng: np.random.Generator) -> None:
 
 def _add_truck(body: Body, length: float, rng: np.random.Generator) -> None:
     width, height = rng.uniform(2.2, LARGE_WIDTH_M), rng.uniform(2.8, 3.8)
-    cab_color, load_color = car_color(rng), np.clip(car_color(rng) * 1.3 + 0.1, 0, 0.9)
+    paint = body.style.palette.car
+    cab_color, load_color = paint(rng), np.clip(paint(rng) * 1.3 + 0.1, 0, 0.9)
     cab_height = rng.uniform(2.3, 2.9)
     body.box(
         Material.CABIN,
@@ -98,7 +99,7 @@ def _add_wheels(body: Body, positions: tuple[float, ...], width: float) -> None:
 
 def add_two_wheeler(body: Body, rng: np.random.Generator, is_ridden: bool) -> None:
     """Add the bicycle or motorcycle that `body` is, with a rider (an instance of its own) if ridden."""
-    color = car_color(rng)
+    color = body.style.palette.car(rng)
     if body.class_id == classes.BICYCLE:
         seat, lean = _add_bicycle(body, color)
     else:

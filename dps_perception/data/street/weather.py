@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 Color = NDArray[np.float64]
 SUNNY, OVERCAST, HAZY, DUSK = "sunny", "overcast", "hazy", "dusk"
+LOW_SUN, FOG, NIGHT = "low sun", "fog", "night"
 KINDS = (SUNNY, OVERCAST, HAZY, DUSK)
 SHARES = (0.4, 0.35, 0.15, 0.1)
 
@@ -18,13 +19,20 @@ class Weather:
     """Light in linear RGB, relative to a white diffuse surface under the open sky.
 
     Attributes:
-        kind: one of `KINDS`.
+        kind: one of `KINDS`, or of the hard level `LOW_SUN`, `FOG`, `NIGHT`.
         to_sun: (3,) unit vector towards the sun.
         sun, sky, horizon: (3,) colours of direct sunlight, zenith and horizon.
         fog_per_m: extinction per metre.
         cloud: cloud cover, 0..1.
         exposure: factor of the camera's exposure.
         white_balance: (3,) factor per channel.
+        is_varied: of the hard level; the rest is 0 in the standard one.
+        sunset: (3,) light added to the sky around the sun.
+        lamplight: (3,) light of the street lamps in their pools on the ground.
+        wet: how much the whole road mirrors.
+        glare: share of the sun's light that the lens scatters.
+        saturation: factor on the colours' distance from grey.
+        haze: light added to the whole image by the lens.
     """
 
     kind: str
@@ -36,6 +44,23 @@ class Weather:
     cloud: float
     exposure: float
     white_balance: Color
+    is_varied: bool = False
+    sunset: Color = field(default_factory=lambda: np.zeros(3))
+    lamplight: Color = field(default_factory=lambda: np.zeros(3))
+    wet: float = 0.0
+    glare: float = 0.0
+    saturation: float = 1.0
+    haze: float = 0.0
+
+    @property
+    def is_dark(self) -> bool:
+        """Whether lamps and windows are lit."""
+        return self.kind in (DUSK, NIGHT)
+
+
+def from_angles(azimuth: float, elevation: float) -> Color:
+    """Unit vector of angles in radians."""
+    return np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
 
 
 def sample_weather(rng: np.random.Generator) -> Weather:
@@ -65,7 +90,6 @@ def sample_weather(rng: np.random.Generator) -> Weather:
         sky = np.array([0.22, 0.25, 0.38]) * (0.5 + 0.4 * tint)
         horizon = np.array([0.8, 0.55, 0.4]) * (0.5 + 0.4 * tint)
         fog_per_m, cover = 0.002 + 0.006 * fog, 0.2 + 0.7 * cloud
-    to_sun = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
-    return Weather(
-        kind, to_sun, sun, sky, horizon, fog_per_m, cover, float(rng.uniform(0.75, 1.15)), rng.normal(1, 0.03, 3)
-    )
+    exposure, white_balance = float(rng.uniform(0.75, 1.15)), rng.normal(1, 0.03, 3)
+    to_sun = from_angles(azimuth, elevation)
+    return Weather(kind, to_sun, sun, sky, horizon, fog_per_m, cover, exposure, white_balance)
