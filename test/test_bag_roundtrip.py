@@ -12,8 +12,9 @@ from rosbags.typesys import Stores, get_typestore
 
 from dps_perception.camera import Intrinsics
 from dps_perception.data.bag import BagReader, BagWriter, header_stamp_ns
+from dps_perception.data.bag_dataset import BagDataset
 from dps_perception.data.bag_messages import decode_depth, decode_raw, decode_rgb, quaternion
-from dps_perception.data.drive_bag import CAMERA_IN_BASE, read_samples, write_image, write_street_frame
+from dps_perception.data.drive_bag import CAMERA_IN_BASE, write_image, write_street_frame
 from dps_perception.errors import DatasetError, ImageError
 
 STAMP = 1_700_000_000_123_456_789
@@ -41,8 +42,7 @@ def write_drive(path: Path, frames: int = 3) -> Path:
 
 
 def test_samples_come_back_exactly(tmp_path: Path) -> None:
-    with BagReader(write_drive(tmp_path / "drive")) as reader:
-        samples = list(read_samples(reader))
+    samples = list(BagDataset(write_drive(tmp_path / "drive")))
     assert [s.sample_id for s in samples] == [f"drive_{STAMP + i * 10**8}" for i in range(3)]
     for i, sample in enumerate(samples):
         image, panoptic, depth = frame(i)

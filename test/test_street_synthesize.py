@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dps_perception.data.bag import BagReader
-from dps_perception.data.drive_bag import read_samples
+from dps_perception.data.bag_dataset import BagDataset
 from dps_perception.data.dvps import DvpsFolder
 from dps_perception.data.street import drive, seeds, single_image
 from dps_perception.data.street.cli import main, parse_seeds
@@ -83,10 +83,9 @@ def test_bag_holds_the_drive(tmp_path: Path) -> None:
     frames = list(drive(12, 3, 5.0, 64, 128))
     with BagReader(out) as reader:
         counts = {topic.name: topic.message_count for topic in reader.topics().values()}
-        samples = list(read_samples(reader))
     assert counts["/tf_static"] == 1
     assert counts["/tf"] == counts["/camera/image_raw"] == 3
-    for sample, frame in zip(samples, frames, strict=True):
+    for sample, frame in zip(BagDataset(out), frames, strict=True):
         np.testing.assert_array_equal(sample.image, frame.image)
         np.testing.assert_array_equal(sample.panoptic, frame.panoptic)
         np.testing.assert_array_equal(sample.depth_m, frame.depth_m)

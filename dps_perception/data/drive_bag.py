@@ -1,23 +1,20 @@
-"""A camera drive with ground truth in a bag: which topics it has, how a frame is written, and how it is read back.
+"""A camera drive with ground truth in a bag: which topics it has and how a frame is written.
 
+`bag_dataset` reads it back.
 Frames are map -> base_link -> camera_optical_frame. `base_link` is on the ground below the camera (x forward, y left,
 z up; REP 103, 105), the camera looks along its x axis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..camera import Intrinsics
-from ..errors import DatasetError
-from ..types import Sample
-from .bag import BagReader, BagWriter
-from .bag_messages import decode_depth, decode_raw, decode_rgb, quaternion
-from .calibration import intrinsics_of
+from .bag import BagWriter
+from .bag_messages import quaternion
 
 MAP_FRAME = "map"
 BASE_FRAME = "base_link"
@@ -38,30 +35,6 @@ class DriveTopics:
 
 
 DRIVE_TOPICS = DriveTopics()
-
-
-def read_samples(reader: BagReader, topics: DriveTopics = DRIVE_TOPICS) -> Iterator[Sample]:
-    """Annotated images: image (Image or CompressedImage), camera_info and ground truth of one exact header stamp.
-
-    Raises:
-        DatasetError: a topic is missing, or no stamp is shared by all four.
-        ImageError, CameraInfoError: a message is malformed.
-    """
-    names = (topics.image, topics.camera_info, topics.panoptic, topics.depth)
-    empty = True
-    for stamp_ns, group in reader.synchronised(names):
-        empty = False
-        yield Sample(
-            image=decode_rgb(group[topics.image]),
-            panoptic=decode_raw(group[topics.panoptic]).astype(np.uint16, copy=False),
-            depth_m=decode_depth(group[topics.depth]),
-            intrinsics=intrinsics_of(group[topics.camera_info]),
-            sample_id=f"{reader.path.stem}_{stamp_ns}",
-        )
-    if empty:
-        raise DatasetError(
-            f"bag '{reader.path}': no stamp is shared by {', '.join(names)}; ground truth is paired by exact stamp"
-        )
 
 
 def write_image(

@@ -1,4 +1,4 @@
-"""LiDAR clouds as sparse depth images: points of a PointCloud2, projected into a pinhole camera, hidden ones dropped."""
+"""LiDAR clouds as sparse depth: points of a PointCloud2 projected into a pinhole camera, hidden ones dropped."""
 
 from __future__ import annotations
 

@@ -143,10 +143,19 @@ class TransformTree:
         for child in (c for path in self._paths(target, source) for c in path):
             self._bracket(child, stamp_ns)
 
+    def require(self, target: str, source: str) -> None:
+        """Raise TransformError where there is no chain between the two at any time."""
+        self._paths(target, source)
+
+    def keep_above(self, *frames: str) -> None:
+        """Forget what `lookup` between these frames does not need; a robot may have dozens of joints."""
+        needed = {name for frame in frames for name in self._ancestors(frame)} if self._edges else set()
+        self._edges = {child: edge for child, edge in self._edges.items() if child in needed}
+
     def connected(self, target: str, source: str) -> bool:
         """Whether there is a chain between the two, at whatever time."""
         try:
-            self._paths(target, source)
+            self.require(target, source)
         except TransformError:
             return False
         return True

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from ..data.bag import BagReader
-from ..data.drive_bag import DRIVE_TOPICS, read_samples
+from ..data.bag_dataset import BagDataset
+from ..data.bag_index import BagOptions
+from ..data.bag_topics import BagTopics
+from ..data.drive_bag import DRIVE_TOPICS
 from ..data.dvps import DvpsFolder
 from ..data.street import seeds, single_image
 from ..data.street.dataset import HARD_VERSION, VERSION
@@ -105,21 +106,21 @@ class FolderSource:
 
 
 class BagSource:
-    """A bag of a camera drive with ground truth."""
+    """A bag of a camera drive, or a folder of such, with ground truth of exactly the images' stamps."""
 
     def __init__(self, path: Path, limit: int | None) -> None:
         self.name = str(path)
-        self._path = path
-        topics = (DRIVE_TOPICS.image, DRIVE_TOPICS.camera_info, DRIVE_TOPICS.panoptic, DRIVE_TOPICS.depth)
-        with BagReader(path) as reader:
-            self._number = _limited(len(reader.common_stamps(topics)), limit)
+        topics = BagTopics(
+            DRIVE_TOPICS.image, DRIVE_TOPICS.camera_info, depth=DRIVE_TOPICS.depth, panoptic=DRIVE_TOPICS.panoptic
+        )
+        self._bags = BagDataset(path, topics=topics, options=BagOptions(keep="labelled", tolerance_s=0))
+        self._number = _limited(len(self._bags), limit)
 
     def __len__(self) -> int:
         return self._number
 
     def __iter__(self) -> Iterator[Sample]:
-        with BagReader(self._path) as reader:
-            yield from islice(read_samples(reader), self._number)
+        return (self._bags[index] for index in range(self._number))
 
 
 @dataclass
