@@ -7,9 +7,11 @@ evaluation. Void is class 255, panoptic id 65535. Files with other encodings are
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -103,38 +105,23 @@ def unpack(panoptic: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]
     return class_id, instance_id
 
 
-def _space(name: str, rows: str) -> LabelSpace:
-    classes = []
-    for row in rows.strip().splitlines():
-        kind, red, green, blue, class_name = row.split(maxsplit=4)
-        classes.append(ClassInfo(class_name, kind == "thing", (int(red), int(green), int(blue))))
-    return LabelSpace(name, tuple(classes))
+def _table(name: str) -> LabelSpace:
+    """Label space of `label_tables/<name>.json`; what a file of the package says is never the user's mistake."""
+    return LabelSpace.from_dict(json.loads((Path(__file__).parent / "label_tables" / f"{name}.json").read_text()))
 
 
-CITYSCAPES = _space(
-    "cityscapes",
-    """
-    stuff 128  64 128 road
-    stuff 244  35 232 sidewalk
-    stuff  70  70  70 building
-    stuff 102 102 156 wall
-    stuff 190 153 153 fence
-    stuff 153 153 153 pole
-    stuff 250 170  30 traffic light
-    stuff 220 220   0 traffic sign
-    stuff 107 142  35 vegetation
-    stuff 152 251 152 terrain
-    stuff  70 130 180 sky
-    thing 220  20  60 person
-    thing 255   0   0 rider
-    thing   0   0 142 car
-    thing   0   0  70 truck
-    thing   0  60 100 bus
-    thing   0  80 100 train
-    thing   0   0 230 motorcycle
-    thing 119  11  32 bicycle
-    """,
-)
+CITYSCAPES = _table("cityscapes")
 """The 19 evaluated Cityscapes classes in trainId order (the street world uses them too)."""
 
-LABEL_SPACES: dict[str, LabelSpace] = {CITYSCAPES.name: CITYSCAPES}
+SEMKITTI_DVPS = _table("semkitti_dvps")
+"""The 19 classes of SemKITTI-DVPS in the order of its files; colours of SemanticKITTI (published there as BGR)."""
+
+COCO_PANOPTIC = _table("coco_panoptic")
+"""80 things, then 53 stuff classes, in the order of COCO's panoptic categories; class ids are places in that order."""
+
+MAPILLARY_VISTAS = _table("mapillary_vistas")
+"""The 65 evaluated classes (37 things) of Mapillary Vistas v1.2 in the order of its config file."""
+
+LABEL_SPACES: dict[str, LabelSpace] = {
+    space.name: space for space in (CITYSCAPES, SEMKITTI_DVPS, COCO_PANOPTIC, MAPILLARY_VISTAS)
+}

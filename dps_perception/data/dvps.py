@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..camera import Intrinsics
-from ..errors import DatasetError
+from ..errors import CameraInfoError, DatasetError
 from ..files import replacing
-from ..labels import MAX_INSTANCE_ID, VOID_CLASS_ID, VOID_PANOPTIC_ID, pack, unpack
+from ..labels import CITYSCAPES, MAX_INSTANCE_ID, VOID_CLASS_ID, VOID_PANOPTIC_ID, LabelSpace, pack, unpack
 from ..types import Sample
+from .layout import check_sizes, names_in, read_grey, read_image, split_folder
 
 IMAGE, LABELS, DEPTH = "leftImg8bit", "gtFine_instanceTrainIds", "depth"
 CLASS_FACTOR = 1000
@@ -38,28 +39,28 @@ _FAST_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 class DvpsFolder:
     """A split of a DVPS folder as a sequence of samples; labels, depth and camera are optional for each image.
 
+    The layout names no classes: `label_space` is what its class ids stand for.
+
     Raises:
         DatasetError: the folder is missing or holds no `*_leftImg8bit.png`.
     """
 
-    def __init__(self, root: Path | str, split: str) -> None:
-        self.folder = Path(root) / split
-        if not self.folder.is_dir():
-            raise DatasetError(f"no folder {self.folder}; splits there are: {_folders(Path(root))}")
+    def __init__(self, root: Path | str, split: str, label_space: LabelSpace = CITYSCAPES) -> None:
+        self.label_space = label_space
+        self.folder = split_folder(Path(root), split)
         suffix = f"_{IMAGE}.png"
-        self.sample_ids = sorted(p.name[: -len(suffix)] for p in self.folder.glob(f"*{suffix}") if p.name[0] != ".")
-        if not self.sample_ids:
-            raise DatasetError(f"{self.folder} holds no *{suffix} (expected the Cityscapes-DVPS layout)")
+        self.sample_ids = names_in(self.folder, f"*{suffix}", suffix, "the Cityscapes-DVPS layout")
 
     def __len__(self) -> int:
         return len(self.sample_ids)
 
     def __getitem__(self, index: int) -> Sample:
         sample_id = self.sample_ids[index]
-        image = read_image(self.folder / f"{sample_id}_{IMAGE}.png")
-        labels, depth, camera = (
-            self.folder / f"{sample_id}_{tail}" for tail in (f"{LABELS}.png", f"{DEPTH}.png", "camera.json")
+        image_path, labels, depth, camera = (
+            self.folder / f"{sample_id}_{tail}"
+            for tail in (f"{IMAGE}.png", f"{LABELS}.png", f"{DEPTH}.png", "camera.json")
         )
+        image = read_image(image_path)
         sample = Sample(
             image=image,
             panoptic=read_panoptic(labels) if labels.exists() else None,
@@ -67,9 +68,7 @@ class DvpsFolder:
             intrinsics=read_camera(camera, (image.shape[0], image.shape[1])) if camera.exists() else None,
             sample_id=sample_id,
         )
-        for name, array in (("labels", sample.panoptic), ("depth", sample.depth_m)):
-            if array is not None and array.shape != image.shape[:2]:
-                raise DatasetError(f"{sample_id} in {self.folder}: {name} {array.shape}, image {image.shape[:2]}")
+        check_sizes(image_path, image, {labels: sample.panoptic, depth: sample.depth_m}, sample.intrinsics)
         return sample
 
 
@@ -130,20 +129,13 @@ def is_complete(root: Path | str, split: str, sample_id: str) -> bool:
     return (Path(root) / split / f"{sample_id}_camera.json").exists()
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB."""
-    return cv2.cvtColor(_read(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-
-
 def read_panoptic(path: Path) -> NDArray[np.uint16]:
     """(H, W) uint16 panoptic ids of an instanceTrainIds PNG.
 
     Raises:
         DatasetError: unreadable, not 16 bit, or an instance id above 255.
     """
-    labels = _read(path, cv2.IMREAD_UNCHANGED)
-    if labels.dtype != np.uint16 or labels.ndim != 2:
-        raise DatasetError(f"{path}: {labels.dtype} with shape {labels.shape}, expected a 16-bit grey PNG")
+    labels = read_grey(path, [np.uint16], f"class * {CLASS_FACTOR} + instance")
     class_id, instance_id = np.divmod(labels.astype(np.int32), CLASS_FACTOR)
     void = (labels == VOID) | (class_id >= VOID_CLASS_ID)
     if (instance_id[~void] > MAX_INSTANCE_ID).any():
@@ -155,9 +147,7 @@ def read_panoptic(path: Path) -> NDArray[np.uint16]:
 
 def read_depth(path: Path) -> NDArray[np.float32]:
     """(H, W) float32 metres, NaN where unknown, of a uint16 metres * 256 PNG."""
-    depth = _read(path, cv2.IMREAD_UNCHANGED)
-    if depth.dtype != np.uint16 or depth.ndim != 2:
-        raise DatasetError(f"{path}: {depth.dtype} with shape {depth.shape}, expected a 16-bit grey PNG (metres * 256)")
+    depth = read_grey(path, [np.uint16], "metres * 256")
     return np.where(depth == 0, np.float32(np.nan), depth.astype(np.float32) / np.float32(DEPTH_FACTOR))
 
 
@@ -169,7 +159,9 @@ def read_camera(path: Path, size_hw: tuple[int, int]) -> Intrinsics:
         height, width = (int(size["height"]), int(size["width"])) if size else size_hw
         fx, fy, cx, cy = (float(intrinsic[key]) for key in ("fx", "fy", "u0", "v0"))
         return Intrinsics(fx, fy, cx, cy, height, width)
-    except (KeyError, TypeError, ValueError) as error:
+    except CameraInfoError as error:
+        raise DatasetError(f"{path}: {error}") from error
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{path}: not a Cityscapes camera file with intrinsic fx, fy, u0, v0 ({error!r})") from error
 
 
@@ -194,16 +186,3 @@ def _write_png(path: Path, array: NDArray[Any]) -> None:
     with replacing(path) as beside:
         if not cv2.imwrite(str(beside), array, _FAST_PNG):
             raise DatasetError(f"can't write {path}: is the disk full or the folder read-only?")
-
-
-def _read(path: Path, flags: int) -> NDArray[Any]:
-    array = cv2.imread(str(path), flags)
-    if array is None:
-        state = "missing" if not path.exists() else "not a readable image (truncated?)"
-        raise DatasetError(f"{path} is {state}")
-    return array
-
-
-def _folders(root: Path) -> str:
-    names = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
-    return ", ".join(names) or "none"

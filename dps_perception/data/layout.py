@@ -1,0 +1,114 @@
+"""Finding, pairing and reading the files of datasets; every error names the file and what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ..camera import Intrinsics
+from ..errors import DatasetError
+
+
+def split_folder(parent: Path, split: str) -> Path:
+    """`parent / split`.
+
+    Raises:
+        DatasetError: it is no folder; the message names the splits that there are.
+    """
+    folder = parent / split
+    if not folder.is_dir():
+        raise DatasetError(f"no folder {folder}; splits there are: {folders_in(parent)}")
+    return folder
+
+
+def names_in(folder: Path, pattern: str, suffix: str, expected: str) -> list[str]:
+    """Sorted names, without `suffix`, of the files below `folder` that match `pattern`.
+
+    Raises:
+        DatasetError: there are none; the message says what was `expected` and which splits lie beside.
+    """
+    names = sorted(p.name[: -len(suffix)] for p in folder.glob(pattern) if p.name[0] != ".")
+    if not names:
+        raise DatasetError(
+            f"{folder} holds no {pattern} (expected {expected}); splits there are: {folders_in(folder.parent)}"
+        )
+    return names
+
+
+def folders_in(folder: Path) -> str:
+    """Names of the folders in a folder, for messages."""
+    names = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    return ", ".join(names) or "none"
+
+
+def require(paths: Iterable[Path], why: str) -> None:
+    """Check that all paths are there.
+
+    Raises:
+        DatasetError: names the first that is not, how many there are, and `why` they are needed.
+    """
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise DatasetError(f"missing {missing[0]}{more}: {why}")
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB, on the pixel grid as stored (labels know nothing of EXIF orientation)."""
+    image = read_pixels(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def read_grey(path: Path, dtypes: Iterable[DTypeLike], meaning: str) -> NDArray[Any]:
+    """(H, W) of a grey PNG.
+
+    Raises:
+        DatasetError: unreadable, in colour, or of a dtype not in `dtypes`; the message says what the file is for.
+    """
+    array = read_pixels(path, cv2.IMREAD_UNCHANGED)
+    allowed = [np.dtype(t) for t in dtypes]
+    if array.ndim != 2 or array.dtype not in allowed:
+        bits = " or ".join(f"{t.itemsize * 8}-bit" for t in allowed)
+        raise DatasetError(f"{path}: {array.dtype} with shape {array.shape}, expected a {bits} grey PNG ({meaning})")
+    return array
+
+
+def read_pixels(path: Path, flags: int) -> NDArray[Any]:
+    """What OpenCV reads (BGR).
+
+    Raises:
+        DatasetError: the file is missing or not a readable image.
+    """
+    array = cv2.imread(str(path), flags)
+    if array is None:
+        state = "missing" if not path.exists() else "not a readable image (truncated?)"
+        raise DatasetError(f"{path} is {state}")
+    return array
+
+
+def check_sizes(
+    image_path: Path,
+    image: NDArray[np.uint8],
+    arrays: Mapping[Path, NDArray[Any] | None],
+    intrinsics: Intrinsics | None = None,
+) -> None:
+    """Check that everything of a sample is on the image's pixel grid.
+
+    Raises:
+        DatasetError: names the file that is not.
+    """
+    height, width = image.shape[:2]
+    for path, array in arrays.items():
+        if array is not None and array.shape[:2] != (height, width):
+            raise DatasetError(
+                f"{path}: {array.shape[1]}x{array.shape[0]}, but its image {image_path} is {width}x{height}"
+            )
+    if intrinsics is not None and intrinsics.size_hw != (height, width):
+        raise DatasetError(
+            f"{image_path} is {width}x{height}, but its camera file is for {intrinsics.width}x{intrinsics.height}"
+        )
