@@ -140,9 +140,16 @@ def test_depth_follows_the_cameras_focal_length(weights):
     at = lambda f: predictor.predict(image, Intrinsics(f, f, 63.5, 31.5, 64, 128)).depth_m  # noqa: E731
     np.testing.assert_allclose(at(150.0), 1.5 * at(100.0), rtol=1e-5)
     np.testing.assert_allclose(at(100.0), predictor.predict(image).depth_m, rtol=1e-5)
-    # The same camera at twice the image size: the same focal length relative to the width, the same depth.
+    # The same camera at twice the image size: the same focal length at the network's input, the same depth.
     big = predictor.predict(np.zeros((128, 256, 3), np.uint8), Intrinsics(200.0, 200.0, 127.5, 63.5, 128, 256)).depth_m
     assert big.mean() == pytest.approx(at(100.0).mean(), rel=1e-3)
+    # Depth is tied to the focal length in network pixels, so another input size doubles it before the network speaks.
+    double = Predictor.load(weights, precision="fp32", input_size=(128, 256))
+    known = double.predict(image, Intrinsics(100.0, 100.0, 63.5, 31.5, 64, 128)).depth_m
+    np.testing.assert_allclose(known, double.predict(image).depth_m, rtol=1e-5)
+    np.testing.assert_allclose(
+        double.predict(image, Intrinsics(50.0, 50.0, 63.5, 31.5, 64, 128)).depth_m, known / 2, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("shape", [(0, 10, 3), (10, 10), (10, 10, 4)])

@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 def options(folder, output, steps=2, **more):
     config = {
         "model": {"changes": TINY_NETWORK},
-        "data": {"root": str(folder), "input_size": [64, 128], "workers": 0, "focal_ratio": 1.1},
+        "data": {"root": str(folder), "input_size": [64, 128], "workers": 0, "focal_px": 140.0},
         "optimizer": {"batch_size": 2, "steps": steps, "warmup_steps": 1, "schedule": "poly"},
         "run": {"output": str(output), "validate_every": 1, "precision": "32-true", "accelerator": "cpu"},
     }
@@ -63,7 +63,7 @@ def test_training_leaves_weights_that_the_predictor_loads(trained):
     predictor = Predictor.load(weights, device="cpu")
     assert predictor.model.training["steps"] == 2
     assert predictor.model.training["images_seen"] == 4
-    assert predictor.model.focal_px == pytest.approx(1.1 * 128)
+    assert predictor.model.focal_px == 140.0
     assert set(predictor.model.scores) == {"val_pq", "val_dpq", "val_abs_rel"}
     assert predictor.predict(np.zeros((64, 128, 3), np.uint8)).depth_m.shape == (64, 128)
     saved = yaml.safe_load((output / "config.yaml").read_text())
@@ -83,14 +83,18 @@ def test_resume_goes_on_where_it_stopped(folder, trained, tmp_path):
 
 def test_init_from_says_what_it_took(folder, trained, tmp_path, capsys):
     output, weights = trained
-    argv = [*options(folder, tmp_path / "c", steps=1), "--model.init_from", str(output / "last.ckpt")]
+    argv = [*options(folder, tmp_path / "c", steps=1), "--model.init_from", str(output)]
     cli.train(cli.parse(argv))
     report = capsys.readouterr().out
     assert "tensors taken over" in report
     assert "fresh" not in report
+    earlier = load_weights(tmp_path / "c" / "efficientdps_r18.safetensors")[1].training["earlier_stages"]
+    assert [(stage["steps"], stage["dataset"]) for stage in earlier] == [(2, folder.name)]
     argv = [*options(folder, tmp_path / "d", steps=1), "--model.init_from", str(weights)]
     cli.train(cli.parse(argv))
-    assert "fresh: queries.activation.weight" in capsys.readouterr().out  # weights files hold one group of two
+    report = capsys.readouterr().out  # weights files hold one group of two, and no auxiliary classifier
+    assert "other shape, so fresh: queries.activation.weight (16x8x3x3 here, 8x8x3x3 there)" in report
+    assert "not in it, so fresh: auxiliary.weight" in report
 
 
 def test_learning_lowers_the_loss(folder, tmp_path):

@@ -29,11 +29,11 @@ def fixed(scale):
     return Augmentation(scale=(scale, scale), flip=0.0, color=0.0, center_crop=True)
 
 
-RATIO = 100.0 / 128.0
+FOCAL_PX = 100.0
 
 
 def view_at(scale, size=(64, 128)):
-    return augment(scene(), size, RATIO, fixed(scale), np.random.default_rng(0))
+    return augment(scene(), size, FOCAL_PX, fixed(scale), np.random.default_rng(0))
 
 
 def test_an_image_scaled_by_s_shows_depth_over_s():
@@ -43,9 +43,15 @@ def test_an_image_scaled_by_s_shows_depth_over_s():
     np.testing.assert_allclose(np.unique(view.depth_m), [5.0, 10.0], rtol=1e-5)
 
 
-def test_halving_the_input_size_leaves_depth_alone():
-    view = augment(scene(), (32, 64), RATIO, NO_AUGMENTATION, np.random.default_rng(0))
-    np.testing.assert_allclose(np.unique(view.depth_m), [10.0, 20.0], rtol=1e-5)
+def test_at_half_the_input_size_things_look_twice_as_far():
+    view = augment(scene(), (32, 64), FOCAL_PX, NO_AUGMENTATION, np.random.default_rng(0))
+    np.testing.assert_allclose(np.unique(view.depth_m), [20.0, 40.0], rtol=1e-5)
+
+
+def test_depth_depends_on_the_scale_alone_and_not_on_the_crop():
+    # A 32x64 crop at the image's own scale and the whole 64x128 image show a pixel at the same depth.
+    crop = augment(scene(), (32, 64), FOCAL_PX, fixed(2.0), np.random.default_rng(0))
+    np.testing.assert_allclose(np.unique(crop.depth_m), [10.0, 20.0], rtol=1e-5)
 
 
 def test_shrinking_pads_with_void_and_unknown_depth():
@@ -76,7 +82,7 @@ def test_flip_twice_is_identity_and_mirrors_points():
 
 def test_colour_and_crop_follow_the_random_generator():
     settings = Augmentation(scale=(0.8, 1.6), flip=0.5, color=1.0)
-    views = [augment(scene(), (64, 128), RATIO, settings, np.random.default_rng(s)) for s in (5, 5, 6)]
+    views = [augment(scene(), (64, 128), FOCAL_PX, settings, np.random.default_rng(s)) for s in (5, 5, 6)]
     assert (views[0].image == views[1].image).all()
     assert (views[0].image != views[2].image).any()
 
@@ -85,7 +91,7 @@ def test_depth_without_camera_is_refused():
     sample = scene()
     blind = Sample(sample.image, sample.panoptic, sample.depth_m, None, "blind")
     with pytest.raises(DatasetError, match="blind"):
-        augment(blind, (64, 128), RATIO, NO_AUGMENTATION, np.random.default_rng(0))
+        augment(blind, (64, 128), FOCAL_PX, NO_AUGMENTATION, np.random.default_rng(0))
 
 
 def test_letterbox_scales_and_pads():

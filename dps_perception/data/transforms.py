@@ -45,7 +45,7 @@ NO_AUGMENTATION = Augmentation(flip=0.0, color=0.0)
 def augment(
     sample: Sample,
     size_hw: tuple[int, int],
-    focal_ratio: float,
+    focal_px: float,
     augmentation: Augmentation,
     random: np.random.Generator,
 ) -> Sample:
@@ -54,8 +54,9 @@ def augment(
     Args:
         sample: labels, depth and intrinsics are optional, but depth needs intrinsics.
         size_hw: (height, width) of the result.
-        focal_ratio: focal length of the training camera divided by the input width. The returned depth is what
-            that camera would have to see: depth * focal_ratio / (focal length / width of this view). For a view of
+        focal_px: focal length of the canonical camera, pixels (a canonical camera as in Yin et al., ICCV 2023). The
+            returned depth is where that camera would see things as large: depth * focal_px / fx of this view. It
+            depends on pixels alone, not on the size of the crop, so stages with other sizes go together. For a view of
             the training camera scaled by s this is the paper's depth / s.
         augmentation: ranges; `NO_AUGMENTATION` only fits the image into the size.
         random: source of randomness.
@@ -86,7 +87,7 @@ def augment(
     if view.depth_m is not None:
         if view.intrinsics is None:
             raise DatasetError(f"{sample.sample_id}: depth without intrinsics can't be scaled to the training camera")
-        view = replace(view, depth_m=view.depth_m * np.float32(focal_ratio / (view.intrinsics.fx / width)))
+        view = replace(view, depth_m=view.depth_m * np.float32(focal_px / view.intrinsics.fx))
     return view
 
 

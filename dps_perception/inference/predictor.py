@@ -97,9 +97,9 @@ class Predictor:
         resized = time.perf_counter()
         tensors = self.backend.run(padded[None])
         ran = time.perf_counter()
-        depth_scale = 1.0
+        depth_scale = self.input_size[1] / self.model.input_size[1]  # without calibration: the training camera's view
         if intrinsics is not None:
-            depth_scale = self.model.depth_scale(intrinsics.fx * scale_x, self.input_size[1])
+            depth_scale = self.model.depth_scale(intrinsics.fx * scale_x)
         grid = OutputGrid(rgb.shape[0], rgb.shape[1], scale_y, scale_x)
         prediction = fuse(
             tensors, self.model.label_space, self.thresholds, grid, STRIDE, self.model.max_depth_m, depth_scale

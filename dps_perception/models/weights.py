@@ -36,7 +36,7 @@ class ModelInfo:
         family, preset, config: how the network is built.
         label_space: the classes it predicts.
         input_size: (height, width) it was trained for.
-        focal_px: focal length of the training camera at `input_size`, pixels; see `depth_scale`.
+        focal_px: focal length of the canonical camera, pixels of the network's input; see `depth_scale`.
         min_depth_m, max_depth_m: depth range it was trained for, metres.
         training: data, schedule and software that made it.
         scores: measured after training.
@@ -56,13 +56,13 @@ class ModelInfo:
     scores: dict[str, float] = field(default_factory=dict)
     weights_sha256: str = ""
 
-    def depth_scale(self, focal_px: float, network_width: int) -> float:
+    def depth_scale(self, focal_px: float) -> float:
         """Factor from the network's depth to metres for a camera with `focal_px` at the network's input.
 
-        A network learns depth for one focal length relative to its input width (the paper's rule: an image scaled
-        by s shows depth / s), so depth grows with the ratio of the two.
+        A network learns depth as one canonical camera would see it (the paper's rule: an image scaled by s shows
+        depth / s), so depth grows with the ratio of the focal lengths in pixels, whatever the input size.
         """
-        return (focal_px / network_width) / (self.focal_px / self.input_size[1])
+        return focal_px / self.focal_px
 
 
 def default_weights() -> Path:

@@ -18,16 +18,20 @@ class ModelSettings:
     Attributes:
         preset: a name of `dps_perception.models.config.PRESETS`.
         changes: settings of the preset to change, e.g. {num_groups: 4}.
-        init_from: a checkpoint (.ckpt) of dps_train or a weights file (.safetensors) to start from; "" starts fresh.
+        init_from: what to start from: the folder of an earlier run (its last.ckpt), a checkpoint (.ckpt) of dps_train
+            or a weights file (.safetensors); "" starts fresh.
+        backbone_weights: "" (none), "imagenet" (torchvision's default weights, downloaded) or the path of a .pth state
+            dict of torchvision's model; `init_from` comes after it.
         freeze: parts of the network that keep their weights, e.g. [backbone, neck]; see `EfficientDPS.freeze`.
-        label_space: label space of the data.
+        label_space: label space of the data; "" takes the one of the data's format.
     """
 
     preset: str = "efficientdps_r18"
     changes: dict[str, Any] = field(default_factory=dict)
     init_from: str = ""
+    backbone_weights: str = ""
     freeze: tuple[str, ...] = ()
-    label_space: str = "cityscapes"
+    label_space: str = ""
 
 
 @dataclass
@@ -35,12 +39,14 @@ class DataSettings:
     """What to learn from.
 
     Attributes:
-        root: DVPS folder with one sub-folder for each split (write one with dps_synthesize).
+        format: layout of `root`, a name of `dps_perception.data.datasets.FORMATS`; "dvps" is our own.
+        root: folder of the dataset; with "dvps" one sub-folder for each split (write one with dps_synthesize).
         train_split: split to learn from.
         val_split: split to validate on.
         val_limit: images of it that each validation uses; 0 uses all.
         input_size: height and width of the network's input, multiples of 32.
-        focal_ratio: focal length of the training camera divided by the image width (the same at every size).
+        focal_px: focal length, in pixels of the network's input, to which depth is converted (see `augment`): that of
+            the training camera once its images have the size at which the weights will run.
         augmentation: random changes.
         min_area_px: smallest segment that is a target, pixels at the input size.
         depth_stride: pixels between the depth targets, 4 or 1: 1 is depth fine-tuning at full resolution, and right
@@ -49,12 +55,13 @@ class DataSettings:
         workers: processes that load and augment.
     """
 
+    format: str = "dvps"
     root: str = "data/street"
     train_split: str = "train"
     val_split: str = "val"
     val_limit: int = 0
     input_size: tuple[int, int] = (512, 1024)
-    focal_ratio: float = 2262.52 / 2048
+    focal_px: float = 2262.52 / 2
     augmentation: Augmentation = field(default_factory=Augmentation)
     min_area_px: int = 16
     depth_stride: int = 4
@@ -69,7 +76,8 @@ class OptimizerSettings:
     Attributes:
         learning_rate: peak learning rate.
         weight_decay: of matrices and kernels; biases and norms have none.
-        batch_size: images per process and step.
+        batch_size: images per process and forward pass.
+        accumulate: forward passes whose gradients are averaged for one optimiser step.
         steps: optimiser steps in all.
         warmup_steps: linear warm-up.
         schedule: "step" (paper: divided by 10 at each milestone) or "poly" (power 0.9 to zero).
@@ -80,6 +88,7 @@ class OptimizerSettings:
     learning_rate: float = 5e-5
     weight_decay: float = 0.05
     batch_size: int = 4
+    accumulate: int = 1
     steps: int = 10000
     warmup_steps: int = 200
     schedule: str = "step"
@@ -96,10 +105,14 @@ class RunSettings:
         model_id: name written into the weights file.
         precision: "bf16-mixed" or "32-true".
         accelerator: "auto", "cpu" or "gpu".
-        devices: number of devices (DDP past one).
-        num_nodes: machines.
+        devices: devices of each machine (DDP past one); torchrun's own count goes before it.
+        num_nodes: machines; torchrun's own count goes before it.
+        strategy: "auto" (DDP past one device) or any strategy name of Lightning.
+        sync_batchnorm: "auto" (batch norm over all GPUs wherever there are several), "on" or "off".
+        ema_decay: decay per step of the averaged weights (EMA) that are validated and written; 0 for none.
         seed: of weights, order and augmentation.
         validate_every: steps between validations (each writes a checkpoint).
+        pictures: images of the validation split, evenly spaced, that each validation draws into `output`/pictures.
         resume: "" starts anew, "last" goes on from the newest checkpoint in `output`, or a checkpoint's path.
     """
 
@@ -109,8 +122,12 @@ class RunSettings:
     accelerator: str = "auto"
     devices: int = 1
     num_nodes: int = 1
+    strategy: str = "auto"
+    sync_batchnorm: str = "auto"
+    ema_decay: float = 0.0
     seed: int = 0
     validate_every: int = 1000
+    pictures: int = 4
     resume: str = ""
 
 
