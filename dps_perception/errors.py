@@ -30,6 +30,10 @@ class DatasetError(DpsError):
     """A dataset folder or bag lacks something or holds something unexpected."""
 
 
+class TrainingError(DpsError):
+    """Training can't go on: a loss that is not finite, memory or disk used up, a loader that died."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return ", did you mean 'x'?" for the closest valid name, or "" where nothing is close."""
     close = difflib.get_close_matches(name, list(valid), n=1)

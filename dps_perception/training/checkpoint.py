@@ -1,60 +1,65 @@
-"""Starting from earlier weights, and turning a trained network into a weights file."""
+"""Checkpoints that a full disk can't spoil, and turning a trained network into a weights file."""
 
 from __future__ import annotations
 
-import platform
-from dataclasses import asdict
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from .. import __version__
-from ..errors import ConfigError, ModelLoadError
+from ..errors import ConfigError, TrainingError
 from ..evaluation import Scores
-from ..labels import LabelSpace
+from ..files import replacing
 from ..models.efficientdps import EfficientDPS
-from ..models.weights import ModelInfo, load_weights, save_weights
-from .config import TrainConfig
-
-_PREFIX = "network."
-
-
-def initialise(network: EfficientDPS, source: str) -> str:
-    """Copy every tensor of `source` that fits into `network`; return a report of what was and wasn't taken.
-
-    Raises:
-        ModelLoadError: the file is missing or unreadable, or not one tensor fits.
-    """
-    path = Path(source)
-    if not path.is_file():
-        raise ModelLoadError(f"init_from: no file '{path}'; give a .ckpt of dps_train or a .safetensors weights file")
-    tensors = _tensors(path)
-    own = network.state_dict()
-    fitting = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape}
-    if not fitting:
-        raise ModelLoadError(f"init_from: nothing in {path} fits this network ({len(tensors)} tensors seen)")
-    network.load_state_dict(fitting, strict=False)
-    fresh = [k for k in own if k not in fitting]
-    unused = [k for k in tensors if k not in fitting]
-    lines = [f"init_from {path}: {len(fitting)} of {len(own)} tensors taken over"]
-    lines += [f"  fresh: {_short(fresh)}"] if fresh else []
-    lines += [f"  not used: {_short(unused)}"] if unused else []
-    return "\n".join(lines)
+from ..models.weights import ModelInfo, save_weights
+from .failures import LAST, last_good
+from .lineage import Lineage
 
 
-def write_weights(
-    path: Path, network: EfficientDPS, label_space: LabelSpace, config: TrainConfig, steps: int, scores: Scores | None
-) -> str:
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside the old one and renames it, so that the last good one stays whatever happens."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write it.
+
+        Raises:
+            TrainingError: it could not be written; the old one is still there.
+        """
+        try:
+            with replacing(path) as beside:
+                torch.save(checkpoint, beside)
+        except (OSError, RuntimeError) as error:  # torch.save gives a full disk as a RuntimeError
+            reason = str(error).splitlines()[0]
+            raise TrainingError(f"can't write {path} ({reason}); {last_good(Path(path).parent)}") from error
+
+
+class CheckpointEvery(Checkpoint):
+    """Writes `last.ckpt` every so many steps and after the last one."""
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        self.path, self.steps, self._written = folder / LAST, steps, 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """What a resumed run starts with is written already."""
+        self._written = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write where this batch was the last of a step that is due."""
+        step = trainer.global_step
+        if step != self._written and (step % self.steps == 0 or step == trainer.max_steps):
+            trainer.save_checkpoint(self.path, weights_only=False)  # with optimiser and schedule
+            self._written = step
+
+
+def write_weights(path: Path, network: EfficientDPS, lineage: Lineage, steps: int, scores: Scores | None) -> str:
     """Write the inference weights of a run; return their SHA-256."""
-    data = config.data
-    training: dict[str, Any] = {
-        "config": asdict(config),
-        "steps": steps,
-        "images_seen": steps * config.optimizer.batch_size * config.run.devices * config.run.num_nodes,
-        "software": {"dps_perception": __version__, "torch": torch.__version__, "python": platform.python_version()},
-    }
+    config, data = lineage.config, lineage.config.data
     measured = {}
     if scores is not None:
         measured = {"val_pq": float(scores.pq)}
@@ -65,15 +70,21 @@ def write_weights(
         family="efficientdps",
         preset=config.model.preset,
         config=network.config,
-        label_space=label_space,
+        label_space=lineage.label_space,
         input_size=(data.input_size[0], data.input_size[1]),
-        focal_px=data.focal_ratio * data.input_size[1],
+        focal_px=data.focal_px,
         min_depth_m=data.min_depth_m,
         max_depth_m=network.config.max_depth_m,
-        training=training,
+        training=lineage.training(steps),
         scores=measured,
     )
     return save_weights(path, network, info)
+
+
+def write_scores(path: Path, scores: Scores, steps: int) -> None:
+    """All validation scores of the written weights, as JSON."""
+    with replacing(path) as beside:
+        beside.write_text(json.dumps({"steps": steps, "scores": scores.to_dict()}, indent=1, allow_nan=False))
 
 
 def newest_checkpoint(resume: str, folder: Path) -> Path | None:
@@ -84,21 +95,7 @@ def newest_checkpoint(resume: str, folder: Path) -> Path | None:
     """
     if not resume:
         return None
-    path = folder / "last.ckpt" if resume == "last" else Path(resume)
+    path = folder / LAST if resume == "last" else Path(resume)
     if not path.is_file():
         raise ConfigError(f"resume '{resume}': no checkpoint {path}; leave resume empty to start anew")
     return path
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        return load_weights(path)[0].state_dict()
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except (RuntimeError, KeyError, EOFError, ValueError) as error:
-        raise ModelLoadError(f"init_from: {path} is not a checkpoint of dps_train ({error})") from error
-    return {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}
-
-
-def _short(names: list[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

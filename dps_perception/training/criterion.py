@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,11 +52,15 @@ class LossWeights:
 
 
 class Criterion:
-    """Losses of a batch; `weights` scale the terms. `generator` (CPU) chooses points; None: torch's own."""
+    """Losses of a batch; `weights` scale the terms. `generator` (CPU) chooses points; None: torch's own.
+
+    `lap` is called with "matching" once the queries are matched (for a clock).
+    """
 
     def __init__(self, config: EfficientDPSConfig, weights: LossWeights) -> None:
         self.config, self.weights = config, weights
         self.generator: torch.Generator | None = None
+        self.lap: Callable[[str], None] = lambda stage: None
 
     def __call__(self, outputs: Mapping[str, Tensor], targets: Sequence[Targets]) -> dict[str, Tensor]:
         """Weighted loss terms by name; their sum is the objective.
@@ -70,6 +74,7 @@ class Criterion:
         masks = [t.masks.float() / _CELL for t in targets]
         coarse = [F.avg_pool2d(m[None], 2)[0] if len(m) else m.new_zeros((0, *mask_logits.shape[-2:])) for m in masks]
         matched = match(class_logits, mask_logits, [t.classes for t in targets], coarse, groups)
+        self.lap("matching")
 
         one_hot = torch.zeros_like(class_logits, dtype=torch.float32)
         for b, (query, target) in enumerate(matched):

@@ -1,0 +1,154 @@
+"""A training run from its config to the weights file."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+import yaml
+from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from ..errors import ConfigError
+from ..files import replacing
+from ..models.config import preset
+from ..models.efficientdps import EfficientDPS
+from .checkpoint import CheckpointEvery, WholeCheckpoints, newest_checkpoint, write_scores, write_weights
+from .config import TrainConfig
+from .data import TrainingData, open_splits
+from .failures import explained
+from .initialise import initialise, load_backbone, read_start
+from .lineage import Lineage, plain
+from .memory import available_bytes, estimate
+from .module import TrainingModule, log_every
+from .processes import plan
+
+
+def train(config: TrainConfig) -> Path:
+    """Run the training; return the weights file.
+
+    Raises:
+        DpsError: data, weights or settings that don't work, or a run that can't go on.
+    """
+    seed_everything(config.run.seed, workers=True)
+    splits = open_splits(config)
+    lineage = Lineage(config, splits[0].label_space)
+    checkpoint = newest_checkpoint(config.run.resume, config.output)
+    network = _build(config, lineage, fresh=checkpoint is None)
+    data = TrainingData(splits, config.data, network.config, config.optimizer.batch_size, config.run.seed)
+    module = TrainingModule(network, lineage, config)
+    trainer = _trainer(config, network, resumed=checkpoint is not None)
+    lineage.processes = trainer.world_size
+    at_once = config.optimizer.batch_size * trainer.world_size
+    if at_once > len(splits[0]):
+        raise ConfigError(
+            f"batch_size {config.optimizer.batch_size} on {trainer.world_size} processes is more than the "
+            f"{len(splits[0])} images in {config.data.root}, split {config.data.train_split}"
+        )
+    config.output.mkdir(parents=True, exist_ok=True)
+    if trainer.is_global_zero:
+        with replacing(config.output / "config.yaml") as path:
+            path.write_text(yaml.safe_dump(plain(config), sort_keys=False))
+    _say_memory(config, network, trainer)
+    with explained(config, config.output), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # the scores are of all processes already
+        trainer.fit(module.to(memory_format=torch.channels_last), data, ckpt_path=checkpoint, weights_only=True)
+        if module.scored_step != trainer.global_step:
+            trainer.validate(module, data, verbose=False)
+    weights = config.output / f"{config.run.model_id or config.model.preset}.safetensors"
+    if trainer.is_global_zero:
+        write_weights(weights, network, lineage, trainer.global_step, module.last_scores)
+        if module.last_scores is not None:
+            write_scores(config.output / "scores.json", module.last_scores, trainer.global_step)
+            say(module.last_scores.table())
+    say(module.clock.table(trainer.world_size))
+    return weights
+
+
+@rank_zero_only
+def say(text: str) -> None:
+    """Print once, however many processes there are; nothing for ""."""
+    if text:
+        print(text, flush=True)
+
+
+def _build(config: TrainConfig, lineage: Lineage, fresh: bool) -> EfficientDPS:
+    """The network with what it starts from; a resumed run has all of that in its checkpoint."""
+    settings = config.model
+    network = EfficientDPS(preset(settings.preset, num_classes=len(lineage.label_space), **settings.changes))
+    if fresh and settings.backbone_weights:
+        say(load_backbone(network, settings.backbone_weights))
+    if fresh and settings.init_from:
+        start = read_start(settings.init_from)
+        say(initialise(network, start, lineage.label_space))
+        lineage.earlier = start.stages
+    network.freeze(settings.freeze)
+    return network
+
+
+def _trainer(config: TrainConfig, network: EfficientDPS, resumed: bool) -> Trainer:
+    run, optimizer = config.run, config.optimizer
+    processes = plan(run, network)
+    say(processes.remark)
+    callbacks: list[Callback] = [
+        CheckpointEvery(config.output, run.validate_every),
+        LearningRateMonitor("step"),
+        StepBar(refresh_rate=20),
+    ]
+    if run.ema_decay:
+        callbacks.append(EMAWeightAveraging(decay=run.ema_decay))
+    return Trainer(
+        accelerator=run.accelerator,
+        devices=processes.devices,
+        num_nodes=processes.num_nodes,
+        strategy=processes.strategy,
+        sync_batchnorm=processes.sync_batchnorm,
+        use_distributed_sampler=False,  # `order` shares the images out
+        plugins=[WholeCheckpoints()],
+        precision=run.precision,  # type: ignore[arg-type]
+        max_steps=optimizer.steps,
+        max_epochs=-1,
+        accumulate_grad_batches=optimizer.accumulate,
+        gradient_clip_val=optimizer.clip_norm or None,
+        val_check_interval=run.validate_every * optimizer.accumulate,  # Lightning counts batches here
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=log_every(optimizer),
+        logger=[
+            CSVLogger(config.output, name="log", version=_log_name(config.output / "log", resumed)),
+            TensorBoardLogger(config.output, name="tensorboard", version=""),
+        ],
+        callbacks=callbacks,
+    )
+
+
+def _log_name(folder: Path, resumed: bool) -> str:
+    """The CSV log's subfolder: Lightning clears a log that it opens, so a resumed run has one of its own."""
+    if not resumed:
+        return ""
+    return f"resumed_{len(list(folder.glob('resumed_*'))) + 1}"
+
+
+def _say_memory(config: TrainConfig, network: EfficientDPS, trainer: Trainer) -> None:
+    guess = estimate(
+        network.config,
+        config.optimizer.batch_size,
+        config.data.input_size,
+        config.loss.points,
+        half="16" in config.run.precision,
+        averaged=config.run.ema_decay > 0,
+    )
+    say(guess.table(available_bytes(trainer.strategy.root_device)))
+
+
+class StepBar(TQDMProgressBar):
+    """A progress bar of steps: the data has no end that it could count up to."""
+
+    @property
+    def total_train_batches(self) -> int:
+        """Batches of the whole run."""
+        return self.trainer.max_steps * self.trainer.accumulate_grad_batches
