@@ -69,7 +69,7 @@ class DepthStatistics:
         if self.images and median is None:
             found.append("no depth image has a known depth")
         if median is not None and not low <= median <= high:
-            likely = [f"{name} (then {fix(median):.3g} m)" for name, fix in _MISTAKES if low <= fix(median) <= high]
+            likely = [f"{name} (then {fix(median):.2g} m)" for name, fix in _MISTAKES if low <= fix(median) <= high]
             found.append(
                 f"median depth {median:.4g} m is not between {low:g} and {high:g} m; "
                 + (f"perhaps {', or '.join(likely)}" if likely else "check the unit")

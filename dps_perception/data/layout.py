@@ -26,17 +26,17 @@ def split_folder(parent: Path, split: str) -> Path:
     return folder
 
 
-def names_in(folder: Path, pattern: str, suffix: str, expected: str) -> list[str]:
+def names_in(folder: Path, pattern: str, suffix: str, expected: str, splits: Path | None = None) -> list[str]:
     """Sorted names, without `suffix`, of the files below `folder` that match `pattern`.
 
     Raises:
-        DatasetError: there are none; the message says what was `expected` and which splits lie beside.
+        DatasetError: there are none; the message says what was `expected` and which folders `splits` has
+            (None: the parent of `folder`).
     """
     names = sorted(p.name[: -len(suffix)] for p in folder.glob(pattern) if p.name[0] != ".")
     if not names:
-        raise DatasetError(
-            f"{folder} holds no {pattern} (expected {expected}); splits there are: {folders_in(folder.parent)}"
-        )
+        there = folders_in(splits or folder.parent)
+        raise DatasetError(f"{folder} holds no {pattern} (expected {expected}); splits there are: {there}")
     return names
 
 

@@ -36,7 +36,7 @@ class MapillaryVistas:
         self._instances = folder / "v1.2" / "instances"
         if not self._instances.is_dir():
             self._instances = folder / "instances"
-        self.sample_ids = names_in(self._images, "*.jpg", ".jpg", "Mapillary Vistas' <split>/images/*.jpg")
+        self.sample_ids = names_in(self._images, "*.jpg", ".jpg", "Mapillary Vistas' <split>/images", Path(root))
         require((self._instances / f"{i}.png" for i in self.sample_ids), "every image needs its v1.2 instances")
         config = Path(root) / "config_v1.2.json"
         if config.is_file():
