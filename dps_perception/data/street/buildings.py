@@ -59,6 +59,8 @@ def _add_building(
     )
     floor = rng.uniform(2.8, 3.8)
     look = (floor, rng.uniform(1.8, 3.6), rng.uniform(0.4, 0.8), float(rng.integers(4)), rng.random(), rng.random())
+    if builder.style.is_varied:
+        look = _varied_look(rng)
     body.box(Material.FACADE, (0, 0, height / 2), (width / 2, depth / 2, height / 2), color, look)
     if rng.random() < 0.6:
         roof = builder.style.palette.roof(rng)
@@ -79,6 +81,15 @@ def _add_building(
             awning,
             builder.style.palette.cloth(rng),
         )
+
+
+def _varied_look(rng: np.random.Generator) -> tuple[float, float, float, float, float, float]:
+    """Window grids of other buildings: curtain walls, wide and narrow windows, tall and blank fronts."""
+    floor, style = rng.uniform(2.6, 4.4), float(rng.integers(4))
+    if rng.random() < 0.15:
+        return floor, rng.uniform(1.0, 2.2), rng.uniform(0.88, 0.97), 0.0, 1.0, rng.random()
+    pitch = rng.uniform(1.4, 6)
+    return floor, pitch, rng.uniform(0.25, 0.85), style, rng.random(), rng.random()
 
 
 def _add_boundary(

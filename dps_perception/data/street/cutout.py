@@ -77,5 +77,5 @@ def _leaves(
     rim_fine, rim_coarse = pair(RIM_TEXELS_PER_M)
     if shape == Shape.BALL:
         outside = facing < params[4] * np.float32(2.2) * rim_fine * rim_coarse
-        return fine + coarse < np.float32(0.58), outside
+        return fine + coarse < np.float32(0.58) + params[5], outside
     return fine + np.float32(0.5) * coarse < params[4] * np.float32(2.5), np.zeros(len(u), bool)

@@ -102,4 +102,4 @@ def _sample_varied(seed: int, speed: float, driven: float) -> tuple[Road, Ego, W
     ego = sample_vantage(road, speed, stream(seed, "ego"))
     heading = float(road.position(ego.place.s, ego.place.d)[2])
     weather = sample_varied_weather(stream(seed, "weather"), heading + ego.yaw)
-    return road, ego, weather, sample_style(seed)
+    return road, ego, weather, sample_style(seed, weather.wet > 0)

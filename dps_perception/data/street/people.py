@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .builder import Body, Material
+from .outfits import add_outfit
 from .palette import DARK, Color
 
 MEAN_HEIGHT_M = 1.72
@@ -22,6 +23,7 @@ def add_person(body: Body, rng: np.random.Generator, is_walking: bool, is_child:
     palette = body.style.palette
     skin, top, legs = palette.skin(rng), palette.cloth(rng), palette.cloth(rng) * 0.8
     swing = 0.45 if is_walking else 0.05
+    shoes = palette.cloth(rng) if body.style.is_varied else DARK
     has_coat, has_bag = rng.random() < 0.3, rng.random() < 0.3
     for side in (1, -1):
         leg, arm = side * swing, -side * swing * 0.7
@@ -32,7 +34,7 @@ def add_person(body: Body, rng: np.random.Generator, is_walking: bool, is_child:
             legs,
             swing=leg,
         )
-        body.box(Material.PLAIN, (0.05, side * 0.09 * girth, 0.04), (0.13 * k, 0.05, 0.04), DARK, swing=leg * 0.99)
+        body.box(Material.PLAIN, (0.05, side * 0.09 * girth, 0.04), (0.13 * k, 0.05, 0.04), shoes, swing=leg * 0.99)
         upper, hand = (0.055 * girth, 0.055 * girth, 0.33 * k), (0.045, 0.04, 0.07)
         body.ball(Material.CLOTH, (0, side * 0.24 * girth, 1.12 * k), upper, top, swing=arm)
         body.ball(Material.PLAIN, (0, side * 0.25 * girth, 0.82 * k), hand, skin, swing=arm)
@@ -42,6 +44,8 @@ def add_person(body: Body, rng: np.random.Generator, is_walking: bool, is_child:
     if has_bag:
         body.box(Material.CLOTH, (-0.18 * girth, 0, 1.2 * k), (0.09, 0.15, 0.22), palette.cloth(rng), taper=(0.8, 0.85))
     _add_head(body, 0.0, 1.62 * k, k, skin, palette.hair(rng))
+    if body.style.is_varied:
+        add_outfit(body, rng, k, girth, skin, swing * 0.7)
 
 
 def add_rider(body: Body, rng: np.random.Generator, seat_m: float, lean: float) -> None:

@@ -11,6 +11,8 @@ from .weather import Weather
 F = np.float32
 Floats = NDArray[np.float32]
 CLOUD_TILE, CLOUD_LEVEL = 9.0, 2
+FOG_DEPTH_M = 25.0
+"""Height of the fog that lies before the sky."""
 SUN_DISC = (0.9993, 0.9997)
 """Cosines of the angle from the sun's middle at its rim."""
 
@@ -38,4 +40,5 @@ def varied_sky_color(weather: Weather, ray: Floats) -> Floats:
         shade = F(1.15) - F(0.55) * smooth_step(low + 0.1, low + 0.5, density)[:, None]
         lit = horizon * shade + (F(0.06) + F(0.5) * halo) * (sunlight * F(0.3) + weather.sunset.astype(F))
         color = color * (1 - cover) + lit * cover
-    return color.astype(F)
+    veiled = 1 - np.exp(-F(weather.fog_per_m * FOG_DEPTH_M) / (np.clip(dz, 0, 1) + F(0.15)))[:, None]
+    return (color * (1 - veiled) + F(0.95) * horizon * veiled).astype(F)

@@ -6,6 +6,7 @@ import numpy as np
 
 from . import classes
 from .builder import Builder, Material, Placement
+from .tree_forms import add_varied_tree
 
 CLEARANCE_M = 2.4
 """Height below which the crown of a street tree has no leaves, so that none hangs before the camera."""
@@ -15,6 +16,9 @@ def add_tree(builder: Builder, s: float, d: float, rng: np.random.Generator, hei
     """A trunk with a crown of balls; `height` in metres is drawn if not given."""
     body = builder.body(Placement(s, d, rng.uniform(0, 2 * np.pi)), classes.VEGETATION, rng)
     height = float(rng.uniform(4.5, 11)) if height is None else height
+    if builder.style.is_varied:
+        add_varied_tree(body, height, CLEARANCE_M, rng)
+        return
     trunk_radius = rng.uniform(0.07, 0.02 + height * 0.025)
     trunk = height * rng.uniform(0.3, 0.5)
     bark = np.array([0.12, 0.09, 0.07]) * rng.uniform(0.5, 1.6)

@@ -41,7 +41,7 @@ def sample_varied_weather(rng: np.random.Generator, camera_yaw: float) -> Weathe
         sun = np.array([1, 0.5, 0.22]) * (0.2 + 0.5 * strength)
         sky = np.array([0.16, 0.22, 0.42]) * (0.3 + 0.7 * tint)
         horizon = np.array([0.75, 0.5, 0.42 + 0.2 * sky_hue]) * (0.25 + 0.5 * tint)
-        sunset, fog, cloud = np.array([0.9, 0.35, 0.15]) * strength, 0.001 + 0.005 * density, cover
+        sunset, fog, cloud = np.array([0.9, 0.35, 0.15]) * strength, 0.0005 + 0.003 * density, cover
         lamplight = np.array([1, 0.75, 0.45]) * 0.15
     elif kind == NIGHT:
         sun = np.zeros(3)
@@ -55,13 +55,13 @@ def sample_varied_weather(rng: np.random.Generator, camera_yaw: float) -> Weathe
         fog, cloud, wet = 0.012 + 0.035 * density**2, 1.0, 0.3 * (rng.random() < 0.5)
     elif kind == HAZY:
         sun, sky = np.array([1, 0.9, 0.75]) * (0.8 + strength), np.array([0.6, 0.66, 0.72])
-        horizon, fog, cloud = np.array([0.85, 0.85, 0.84]), 0.003 + 0.009 * density, 0.5
+        horizon, fog, cloud = np.array([0.85, 0.85, 0.84]), 0.003 + 0.007 * density, 0.5
     else:
         sun, sky = np.full(3, 0.1 + 0.3 * strength), grey * (0.5 + 0.6 * tint)
         horizon = np.array([0.82, 0.84, 0.88]) * (0.6 + 0.5 * tint)
-        fog, cloud = 0.0005 + 0.005 * density, 0.0 if rng.random() < 0.35 else 0.6 + 0.5 * cover
+        fog, cloud = 0.0002 + 0.003 * density**2, 0.0 if rng.random() < 0.35 else 0.6 + 0.5 * cover
         wet = float(rng.uniform(0.2, 0.8)) if rng.random() < 0.45 else 0.0
-    warm, green = rng.normal(0, 0.13), rng.normal(0, 0.04)
+    warm, green = rng.normal(0, 0.1), rng.normal(0, 0.03)
     light = float((sun * np.sin(elevation) * 0.6 + sky + 0.3 * horizon + lamplight).mean())
     exposure = (MIDDLE_LIGHT / light) ** ADAPTS * 2 ** rng.uniform(-0.7, 0.6)
     return Weather(
@@ -79,6 +79,6 @@ def sample_varied_weather(rng: np.random.Generator, camera_yaw: float) -> Weathe
         lamplight=lamplight,
         wet=float(wet),
         glare=float(rng.uniform(0.0, 0.35)) if kind in (LOW_SUN, SUNNY) and rng.random() < 0.6 else 0.0,
-        saturation=float(rng.uniform(0.55, 1.35)),
-        haze=float(rng.exponential(0.012)) * min(light, 1.0),
+        saturation=float(rng.uniform(0.65, 1.5)),
+        haze=float(rng.exponential(0.008)) * min(light, 1.0),
     )
