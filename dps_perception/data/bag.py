@@ -6,6 +6,7 @@ beside the wanted one, which takes its name only when everything is written. Wha
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import struct
@@ -49,6 +50,13 @@ def header_stamp_ns(data: bytes) -> int:
     """Header stamp in nanoseconds, straight from the CDR bytes of a message whose first field is a Header."""
     seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
     return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+
+@functools.lru_cache(maxsize=32)
+def _types_of(path: Path, modified_ns: int) -> Any:
+    """Types that a bag describes, standard ones where it describes none; kept, as making them takes half a second."""
+    with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_KILTED)) as described:
+        return described.typestore
 
 
 class BagReader:
@@ -174,8 +182,7 @@ class BagReader:
         """The message object, with the fields of its ROS type (arrays as NumPy); types come from the bag itself."""
         try:
             if self._typestore is None:
-                with AnyReader([self.path], default_typestore=get_typestore(Stores.ROS2_KILTED)) as described:
-                    self._typestore = described.typestore
+                self._typestore = _types_of(self.path, self.path.stat().st_mtime_ns)
             return self._typestore.deserialize_cdr(message.data, message.type_name)
         except Exception as error:
             raise DatasetError(

@@ -230,7 +230,7 @@ def _of_split(images: list[Message], split: str, options: BagOptions) -> list[Me
     boundary = last - round(options.val_share * (last - first))
     if split == "val":
         return [m for m in images if m.stamp_ns >= boundary]
-    return [m for m in images if m.stamp_ns < boundary - options.gap_s * SECOND]
+    return [m for m in images if m.stamp_ns < boundary - round(options.gap_s * SECOND)]
 
 
 def _nearest_to(messages: list[Message], stamp_ns: int) -> Message:

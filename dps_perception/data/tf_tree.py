@@ -60,7 +60,7 @@ class TransformTree:
         max_gap_s: between two transforms farther apart than this nothing is interpolated, unless both are the same.
     """
 
-    def __init__(self, tolerance_s: float = 0.05, max_gap_s: float = 1.0) -> None:
+    def __init__(self, tolerance_s: float = 0.02, max_gap_s: float = 1.0) -> None:
         self.tolerance_s, self.max_gap_s = tolerance_s, max_gap_s
         self._edges: dict[str, _Edge] = {}
 
@@ -218,7 +218,8 @@ class TransformTree:
             return 0, 0, 0.0
         stamps, values = edge.sorted()
         before, after = int(stamps[0]), int(stamps[-1])
-        if not before - self.tolerance_s * _SECOND <= stamp_ns <= after + self.tolerance_s * _SECOND:
+        tolerance_ns = round(self.tolerance_s * _SECOND)  # an integer: floats are too coarse for stamps of today
+        if not before - tolerance_ns <= stamp_ns <= after + tolerance_ns:
             raise TransformError(
                 f"transform '{edge.parent}' -> '{child}' is known from {before / _SECOND:.3f} s to "
                 f"{after / _SECOND:.3f} s, not at {stamp_ns / _SECOND:.3f} s (tolerance {self.tolerance_s:g} s)"
