@@ -57,6 +57,9 @@ def train(config: TrainConfig) -> Path:
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # the scores are of all processes already
         trainer.fit(module.to(memory_format=torch.channels_last), data, ckpt_path=checkpoint, weights_only=True)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, EMAWeightAveraging):
+                callback.on_train_end(trainer, module)  # Lightning leaves it out where no step was left to do
         if module.scored_step != trainer.global_step:
             trainer.validate(module, data, verbose=False)
     weights = config.output / f"{config.run.model_id or config.model.preset}.safetensors"
