@@ -122,5 +122,5 @@ def test_frozen_parts_keep_weights_and_statistics():
 
 def test_freezing_an_unknown_part_names_the_nearest():
     network = EfficientDPS(preset("efficientdps_r18", channels=16))
-    with pytest.raises(ConfigError, match="no part 'backbon'.*backbone"):
+    with pytest.raises(ConfigError, match=r"no part 'backbon'.*backbone"):
         network.freeze(["backbon"])

@@ -1,4 +1,5 @@
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ from dps_perception.camera import Intrinsics
 from dps_perception.data.dvps import write_sample
 from dps_perception.errors import ConfigError, ModelLoadError
 from dps_perception.inference.predictor import Predictor
-from dps_perception.labels import pack
-from dps_perception.models.weights import load_weights
+from dps_perception.labels import CITYSCAPES, pack
+from dps_perception.models.config import preset
+from dps_perception.models.efficientdps import EfficientDPS
+from dps_perception.models.weights import default_weights, load_weights
 from dps_perception.training import cli
+from dps_perception.training.initialise import Start, initialise, read_start
 from dps_perception.types import Sample
 
 TINY_NETWORK = {"channels": 8, "num_queries": 8, "num_groups": 2}
@@ -93,8 +97,20 @@ def test_init_from_says_what_it_took(folder, trained, tmp_path, capsys):
     argv = [*options(folder, tmp_path / "d", steps=1), "--model.init_from", str(weights)]
     cli.train(cli.parse(argv))
     report = capsys.readouterr().out  # weights files hold one group of two, and no auxiliary classifier
-    assert "other shape, so fresh: queries.activation.weight (16x8x3x3 here, 8x8x3x3 there)" in report
+    assert "queries.activation.weight: 8 of 16 queries taken over, 8 were there" in report
     assert "not in it, so fresh: auxiliary.weight" in report
+
+
+def test_init_from_takes_the_groups_that_both_have():
+    one, two = (EfficientDPS(preset("efficientdps_r18", **{**TINY_NETWORK, "num_groups": n})) for n in (1, 2))
+    kept = two.queries.activation.weight[8:].clone()
+    initialise(two, Start(Path("one"), one.state_dict(), CITYSCAPES, []), CITYSCAPES)
+    assert torch.equal(two.queries.activation.weight[:8], one.queries.activation.weight)
+    assert torch.equal(two.queries.activation.weight[8:], kept)
+
+
+def test_init_from_knows_the_shipped_weights():
+    assert read_start("efficientdps_r18_street").path == default_weights()
 
 
 def test_learning_lowers_the_loss(folder, tmp_path):

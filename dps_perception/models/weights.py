@@ -70,6 +70,11 @@ def default_weights() -> Path:
     return Path(str(resources.files("dps_perception"))) / "weights" / f"{DEFAULT_WEIGHTS}.safetensors"
 
 
+def shipped_weights() -> list[str]:
+    """Names of the weights files shipped with the package."""
+    return sorted(path.stem for path in default_weights().parent.glob("*.safetensors"))
+
+
 def find_weights(name: str | Path) -> Path:
     """A path, the name of shipped weights, or "" for the default ones -> an existing file.
 
@@ -83,7 +88,7 @@ def find_weights(name: str | Path) -> Path:
         if path.name == str(name) and not path.suffix and not path.exists():
             path = default_weights().with_name(f"{name}.safetensors")
     if not path.is_file():
-        names = sorted(p.stem for p in default_weights().parent.glob("*.safetensors"))
+        names = shipped_weights()
         raise ModelLoadError(
             f"no weights file '{path}'{nearest(str(name), names)} Give a .safetensors file that dps_train wrote, "
             f"or one of the shipped: {', '.join(names) or 'none'}"

@@ -15,12 +15,13 @@ from torchvision.models import get_model_weights
 from ..errors import ModelLoadError
 from ..labels import LabelSpace
 from ..models.efficientdps import EfficientDPS
-from ..models.weights import load_weights
+from ..models.weights import find_weights, load_weights, shipped_weights
 from .failures import LAST
 from .lineage import KEY, stages_of_checkpoint, stages_of_weights
 
 IMAGENET = "imagenet"
 _PREFIX = "network."
+_GROUPED = "queries.activation."
 _CLASS_PARTS = ("class_head.4.", "auxiliary.")
 _RESNET_STEM = {"conv1.": "stem.0.", "bn1.": "stem.1."}
 
@@ -43,12 +44,12 @@ class Start:
 
 
 def read_start(source: str) -> Start:
-    """Read the folder of a run (its last.ckpt), a checkpoint or a weights file.
+    """Read the folder of a run (its last.ckpt), a checkpoint, a weights file, or shipped weights by their name.
 
     Raises:
         ModelLoadError: it is missing or unreadable.
     """
-    path = Path(source)
+    path = find_weights(source) if source in shipped_weights() else Path(source)
     if path.is_dir():
         path = path / LAST
     if not path.is_file():
@@ -133,6 +134,8 @@ def load_backbone(network: EfficientDPS, source: str) -> str:
 
 def _copy(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str] | None:
     """Copy what fits into `own` in place; lines of what happened, None where nothing fits."""
+    grown = {name: len(value) for name, value in tensors.items() if name.startswith(_GROUPED)}
+    tensors = {name: _first_groups(name, value, own) for name, value in tensors.items()}
     shared = [name for name in own if name in tensors]
     fitting = [name for name in shared if own[name].shape == tensors[name].shape]
     if not fitting:
@@ -146,9 +149,24 @@ def _copy(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]
     ]
     fresh, unused = [name for name in own if name not in tensors], [name for name in tensors if name not in own]
     lines = [f"{len(fitting)} of {len(own)} tensors taken over"]
+    lines += [
+        f"{name}: {min(rows, len(own[name]))} of {len(own[name])} queries taken over, {rows} were there"
+        for name, rows in grown.items()
+        if name in taken and rows != len(own[name])
+    ]
     for title, names in (("other shape, so fresh", others), ("not in it, so fresh", fresh), ("not used", unused)):
         lines += [f"{title}: {_short(names)}"] if names else []
     return lines
+
+
+def _first_groups(name: str, value: Tensor, own: Mapping[str, Tensor]) -> Tensor:
+    """Query groups that both have; those that only `own` has keep what they are."""
+    if not name.startswith(_GROUPED) or name not in own or own[name].shape[1:] != value.shape[1:]:
+        return value
+    merged = own[name].clone()
+    common = min(len(merged), len(value))
+    merged[:common] = value[:common]
+    return merged
 
 
 def _backbone_name(name: str) -> str:

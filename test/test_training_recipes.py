@@ -1,0 +1,105 @@
+"""The configs in config/train start on fixture data and make an optimisation step; the paper's stages are chained."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+import yaml
+from dataset_fixtures import write_cityscapes, write_cityscapes_dvps, write_coco, write_mapillary, write_semkitti
+from dataset_fixtures_bag import write_lidar_bag
+
+from dps_perception.models.config import preset
+from dps_perception.models.weights import default_weights, load_weights
+from dps_perception.training import cli
+
+CONFIGS = Path(__file__).resolve().parent.parent / "config" / "train"
+WRITERS = {
+    "coco": write_coco,
+    "mapillary": write_mapillary,
+    "cityscapes": write_cityscapes,
+    "cityscapes_dvps": write_cityscapes_dvps,
+    "semkitti_dvps": write_semkitti,
+}
+CHAIN = [
+    "paper_1_coco",
+    "paper_1b_mapillary",
+    "paper_2_cityscapes",
+    "paper_3_cityscapes_full",
+    "paper_4_cityscapes_dps",
+]
+KITTI_CHAIN = ["paper_1_coco", "paper_3_semkitti", "paper_4_semkitti_dps"]
+SMALL = [
+    "--model.preset=efficientdps_r18", "--model.changes.channels=16", "--model.changes.num_groups=2",
+    "--data.input_size=[64,128]", "--data.workers=0", "--optimizer.batch_size=2", "--optimizer.accumulate=1",
+    "--optimizer.steps=1", "--optimizer.warmup_steps=1", "--run.devices=1", "--run.accelerator=cpu",
+    "--run.precision=32-true", "--run.validate_every=1", "--run.pictures=0",
+]  # fmt: skip
+
+
+def one_step(name, root, output, *more):
+    config = cli.parse(["--config", str(CONFIGS / f"{name}.yaml"), *SMALL, f"--data.root={root}",
+                        f"--run.output={output}", *more])  # fmt: skip
+    return cli.train(config)
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    path = tmp_path_factory.mktemp("backbone") / "resnet18.pth"
+    torch.save(torchvision.models.resnet18().state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize("chain", [CHAIN, KITTI_CHAIN], ids=["cityscapes", "semkitti"])
+def test_the_papers_stages_make_a_step_each_and_hand_on_their_weights(chain, tmp_path, backbone, capsys):
+    before = None
+    for name in chain:
+        settings = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+        root = tmp_path / settings["data"]["format"]
+        if not root.exists():
+            WRITERS[settings["data"]["format"]](root)
+        start = f"--model.backbone_weights={backbone}" if before is None else f"--model.init_from={before}"
+        output = tmp_path / name
+        network, info = load_weights(one_step(name, root, output, start))
+        report = capsys.readouterr().out
+        assert "tensors taken over" in report
+        assert network.config.depth == ("dps" in name)
+        assert info.training["steps"] == 1
+        before = output
+    assert "depth_map" in report  # what the last stage adds is fresh, and the report says so
+    assert "fresh" in report
+    assert len(info.training["earlier_stages"]) == len(chain) - 1
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("paper_*.yaml")), ids=lambda p: p.stem)
+def test_the_papers_numbers(path):
+    config = cli.parse(["--config", str(path)])
+    assert (config.optimizer.learning_rate, config.optimizer.weight_decay) == (5e-5, 0.05)
+    assert config.optimizer.schedule == "step"
+    assert config.optimizer.milestones == (40 / 50, 46 / 50)
+    assert preset(config.model.preset, **config.model.changes).num_groups == 8
+    if path.stem == "paper_1_coco":
+        images = config.optimizer.steps * config.optimizer.batch_size * config.run.devices
+        assert images / 118287 == pytest.approx(50, rel=1e-3)
+    if path.stem == "paper_4_cityscapes_dps":
+        assert config.optimizer.steps == 10000
+        assert config.data.augmentation.scale == (0.8, 1.2)
+        assert config.data.augmentation.center_crop
+        loss = config.loss
+        assert (loss.classification, loss.bce, loss.dice, loss.depth) == (2.0, 5.0, 2.0, 1.0)
+        assert (loss.points, loss.focus, loss.boundary_triplet, loss.depth_continuity) == (0, 0, 0, 0)
+
+
+def test_depth_from_a_robots_bag_leaves_the_rest_as_it_was(tmp_path):
+    write_lidar_bag(tmp_path / "bags" / "drive", frames=60)
+    weights = one_step(
+        "robot_depth", tmp_path / "bags", tmp_path / "robot", "--model.changes.channels=128", "--optimizer.batch_size=1"
+    )
+    shipped, _ = load_weights(default_weights())
+    learnt, info = load_weights(weights)
+    changed = {
+        name for name, value in learnt.state_dict().items() if not torch.equal(value, shipped.state_dict()[name])
+    }
+    assert changed
+    assert all(name.startswith(("depth_embedding", "depth_kernel", "queries.depth_map")) for name in changed)
+    assert info.training["dataset"] == "bags"
