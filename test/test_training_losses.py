@@ -255,3 +255,15 @@ def test_guidance_terms_join_the_objective():
     terms = Criterion(CONFIG, weights)(outputs, [two_segment_targets()])
     assert {"boundary_triplet", "depth_continuity"} <= set(terms)
     assert float(terms["depth_continuity"]) == 0  # constant features are as smooth as can be
+
+
+def test_balanced_points_see_small_segments():
+    # 10x10 cells, one of them is segment 1: evenly spread, it gets about half of the balanced half.
+    masks = torch.zeros(2, 10, 10)
+    masks[0], masks[1, 4, 4] = 1, 1
+    masks[0, 4, 4] = 0
+    criterion = Criterion(CONFIG, LossWeights(points=80, balance=0.5))
+    criterion.generator = torch.Generator().manual_seed(0)
+    counts = [int((criterion._mask_points(masks) == 44).sum()) for _ in range(50)]
+    assert sum(counts) / 50 == pytest.approx(20.4, abs=1.5)  # 40 * 0.5 evenly, and 40 of 100 anywhere
+    assert len(Criterion(CONFIG, LossWeights(points=100, balance=0.5))._mask_points(masks)) == 100

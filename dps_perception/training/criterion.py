@@ -37,6 +37,8 @@ class LossWeights:
         depth_continuity: see `guidance.depth_continuity` (0 in the paper).
         points: cells per image that mask and depth losses look at, chosen anew in each step; 0 for all (paper). A
             few thousand save most of the losses' time.
+        balance: share of the mask losses' points that is spread evenly over the segments, so that small ones are seen
+            (ours, 0 in the paper); the others fall anywhere.
     """
 
     classification: float = 2.0
@@ -49,6 +51,7 @@ class LossWeights:
     boundary_triplet: float = 0.0
     depth_continuity: float = 0.0
     points: int = 0
+    balance: float = 0.0
 
 
 class Criterion:
@@ -86,7 +89,7 @@ class Criterion:
         if any(len(query) for query, _ in matched):
             logits, wanted, valid = [], [], []
             for b, (query, target) in enumerate(matched):
-                cells = self._choose(torch.arange(targets[b].valid.numel(), device=mask_logits.device))
+                cells = self._mask_points(masks[b])
                 logits.append(sample(mask_logits[b, query], cells, targets[b].valid.shape).flatten())
                 wanted.append(masks[b].flatten(1)[:, cells][target].flatten())
                 valid.append((targets[b].valid.flatten()[cells].float() / _CELL).expand(len(query), -1).flatten())
@@ -112,6 +115,18 @@ class Criterion:
                 guidance.depth_continuity, outputs["mask_embedding"], coarse, targets
             )
         return {name: getattr(self.weights, name) * value for name, value in terms.items()}
+
+    def _mask_points(self, masks: Tensor) -> Tensor:
+        """(P,) stride-4 cells that the mask losses of an image look at: (T, h, w) masks in 0..1."""
+        cells = torch.arange(masks[0].numel() if len(masks) else 0, device=masks.device)
+        chosen = self._choose(cells)
+        even = round(self.weights.balance * len(chosen))
+        if len(chosen) == len(cells) or not even:
+            return chosen
+        share, owner = masks.flatten(1).max(0)
+        area = owner[share > 0].bincount(minlength=len(masks)).clamp(min=1)
+        weight = ((share > 0) / area[owner]).cpu()
+        return torch.cat([chosen[even:], weight.multinomial(even, True, generator=self.generator).to(cells.device)])
 
     def _choose(self, cells: Tensor) -> Tensor:
         """All of `cells`, or a fresh random choice of `weights.points` of them."""
