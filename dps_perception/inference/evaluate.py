@@ -20,9 +20,11 @@ from ..evaluation.report import Block, Report, Section, write_report
 from ..evaluation.score_report import class_legend, latency_summary, latency_table, score_numbers, score_tables
 from ..files import replacing
 from ..labels import CITYSCAPES, LABEL_SPACES
+from ..ranks import rank_and_size
 from .score_files import file_pictures, pair_files, score_files
-from .score_weights import Run, require_label_space, score_weights
+from .score_weights import Run, join, require_label_space, score_weights
 from .sources import open_source
+from .spread import cores_each, gather, local_device
 
 FORMAT = 1
 _EPILOG = """examples:
@@ -30,6 +32,7 @@ _EPILOG = """examples:
   dps_evaluate --weights my.safetensors data/cityscapes_dvps --split val
   dps_evaluate drive_bag
   dps_evaluate --predictions theirs --ground-truth data/cityscapes_dvps/val
+  torchrun --nproc_per_node 4 -m dps_perception.inference.evaluate data/cityscapes_dvps --split val
 """
 
 
@@ -93,7 +96,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--processes",
         metavar="N",
         type=int,
-        default=os.cpu_count() or 1,
+        default=cores_each(),
         help="that render street images or score files (default: one per core)",
     )
     return parser
@@ -110,6 +113,12 @@ def command(argv: Sequence[str] | None) -> None:
     space = LABEL_SPACES[args.label_space]
     evaluator = Evaluator(space, min_depth_m=args.min_depth, max_depth_m=args.max_depth, lambdas=args.lambdas)
     about, run = _run_files(args, evaluator) if args.predictions else _run_weights(args, evaluator)
+    parts = gather((evaluator, run))
+    if not parts:  # the first process has everything now
+        return
+    for other, _ in parts[1:]:
+        evaluator.merge(other)
+    run = join([one for _, one in parts])
     scores = evaluator.compute()
     about["provenance"] = {**about.pop("made_with", {}), **provenance("dps_evaluate", argv)}
     latency = latency_summary(run.timings_ms)
@@ -164,7 +173,8 @@ def _check(args: argparse.Namespace) -> None:
 
 def _run_files(args: argparse.Namespace, evaluator: Evaluator) -> tuple[dict[str, Any], Run]:
     pairs = pair_files(args.predictions, args.ground_truth, args.split, args.limit)
-    for warning in pairs.warnings:
+    first = rank_and_size()[0] == 0
+    for warning in pairs.warnings if first else ():
         print(f"warning: {warning}", file=sys.stderr)
     evaluator.merge(score_files(pairs, evaluator, args.processes))
     about = {
@@ -174,7 +184,8 @@ def _run_files(args: argparse.Namespace, evaluator: Evaluator) -> tuple[dict[str
         "limit": args.limit,
         "warnings": list(pairs.warnings),
     }
-    return about, Run({}, file_pictures(pairs, evaluator.label_space, args.pictures) if args.html else [])
+    pictures = args.pictures if args.html and first else 0
+    return about, Run({}, file_pictures(pairs, evaluator.label_space, pictures))
 
 
 def _run_weights(args: argparse.Namespace, evaluator: Evaluator) -> tuple[dict[str, Any], Run]:
@@ -183,7 +194,9 @@ def _run_weights(args: argparse.Namespace, evaluator: Evaluator) -> tuple[dict[s
     from .predictor import Predictor  # here, so that scoring files does not wait for torch
 
     input_size = cli.parse_size(args.input_size) if args.input_size else None
-    predictor = Predictor.load(args.weights, device=args.device, precision=args.precision, input_size=input_size)
+    predictor = Predictor.load(
+        args.weights, device=local_device(args.device), precision=args.precision, input_size=input_size
+    )
     model = predictor.model
     require_label_space(model.label_space, evaluator.label_space)
     run = score_weights(

@@ -21,6 +21,7 @@ from ..evaluation import Evaluator
 from ..evaluation.report import Pictures
 from ..evaluation.score_report import sample_pictures
 from ..labels import LabelSpace
+from .spread import share
 
 Ids = NDArray[np.uint16]
 Depth = NDArray[np.float32]
@@ -72,17 +73,18 @@ def pair_files(predictions: Path, ground_truth: Path, split: str, limit: int | N
 
 
 def score_files(pairs: FilePairs, empty: Evaluator, processes: int = 1) -> Evaluator:
-    """Score all pairs; `empty` holds the settings and is not changed.
+    """Score this process' pairs (all of them without torchrun); `empty` holds the settings and is not changed.
 
     Raises:
         DatasetError: a file can't be read, sizes differ, or ids are not of the label space; it names the sample.
     """
-    ids = pairs.sample_ids
+    own = share(len(pairs.sample_ids))
+    ids = [pairs.sample_ids[index] for index in own]
     chunks = [ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK)]
     work = partial(_score_chunk, pairs, empty)
     total = _score_chunk(pairs, empty, ())
-    with tqdm(total=len(ids), unit="image", desc="scoring") as bar:
-        if processes <= 1 or len(chunks) == 1:
+    with tqdm(total=len(ids), unit="image", desc="scoring", disable=own.start > 0) as bar:
+        if processes <= 1 or len(chunks) <= 1:
             for sample_id in ids:
                 total.merge(work((sample_id,)))
                 bar.update()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from ..evaluation.report import Pictures
 from ..evaluation.score_report import sample_pictures
 from ..labels import LabelSpace
 from .sources import Source
+from .spread import share
 
 if TYPE_CHECKING:
     from .predictor import Predictor
@@ -29,10 +31,22 @@ class Run:
     Attributes:
         timings_ms: stage -> milliseconds of each frame; "total" is their sum.
         pictures: of images evenly spaced over the data.
+        shown: the places of those images in the data.
     """
 
     timings_ms: dict[str, list[float]]
     pictures: list[Pictures]
+    shown: list[int] = field(default_factory=list)
+
+
+def join(runs: Sequence[Run]) -> Run:
+    """The runs of several processes as one: pictures in the order of the data, latencies by process."""
+    timings: dict[str, list[float]] = defaultdict(list)
+    for run in runs:
+        for stage, values in run.timings_ms.items():
+            timings[stage] += values
+    places = sorted((place, r, i) for r, run in enumerate(runs) for i, place in enumerate(run.shown))
+    return Run(dict(timings), [runs[r].pictures[i] for _, r, i in places], [place for place, _, _ in places])
 
 
 def require_label_space(model: LabelSpace, data: LabelSpace) -> None:
@@ -61,7 +75,7 @@ def score_weights(
     save_to: Path | None = None,
     split: str = "test",
 ) -> Run:
-    """Predict every image of `source` and add it to `evaluator`.
+    """Predict this process' images of `source` (all of them without torchrun) and add them to `evaluator`.
 
     Args:
         predictor: see `Predictor`.
@@ -77,10 +91,12 @@ def score_weights(
     number = len(source)
     shown = set(np.linspace(0, number - 1, min(pictures, number)).round().astype(int).tolist())
     timings: dict[str, list[float]] = defaultdict(list)
-    rows = []
+    rows, places = [], []
     space = predictor.model.label_space
     predictor.warm_up()
-    for index, sample in enumerate(tqdm(source, total=number, unit="image", desc=source.name)):
+    own = share(number)
+    bar = tqdm(source.read(own), total=len(own), unit="image", desc=source.name, disable=own.start > 0)
+    for index, sample in zip(own, bar, strict=True):
         if sample.panoptic is None:
             raise DatasetError(f"sample {sample.sample_id} of {source.name} has no panoptic labels to score against")
         prediction = predictor.predict(sample.image, sample.intrinsics)
@@ -102,9 +118,10 @@ def score_weights(
             note = f"this image alone: PQ {scores.pq:.1f}"
             if one.images_with_depth:
                 note += f", DPQ {scores.dpq:.1f}, abs rel {scores.abs_rel:.3f}"
+            places.append(index)
             true = (sample.panoptic, sample.depth_m)
             rows.append(
                 sample_pictures(sample.sample_id, sample.image, space, prediction.panoptic, depth_m, *true, note=note)
             )
     total = timings.pop("total", [])
-    return Run({**timings, "total": total}, rows)
+    return Run({**timings, "total": total}, rows, places)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from ..data.bag_dataset import BagDataset
 from ..data.bag_index import BagOptions
@@ -35,14 +35,20 @@ STREET_SPLITS = {
 _SINGLE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class Source(Protocol):
+class Source(ABC):
     """Annotated images in a fixed order; `name` says what they are."""
 
     name: str
 
+    @abstractmethod
     def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[Sample]: ...
+    @abstractmethod
+    def read(self, indices: range) -> Iterator[Sample]:
+        """These images, in this order."""
+
+    def __iter__(self) -> Iterator[Sample]:
+        return self.read(range(len(self)))
 
 
 def open_source(
@@ -90,7 +96,7 @@ def _holds_bag(folder: Path) -> bool:
     return (folder / "metadata.yaml").exists() or any(p.suffix in (".mcap", ".db3") for p in folder.iterdir())
 
 
-class FolderSource:
+class FolderSource(Source):
     """A split of a DVPS folder."""
 
     def __init__(self, root: Path, split: str, limit: int | None) -> None:
@@ -101,11 +107,11 @@ class FolderSource:
     def __len__(self) -> int:
         return self._number
 
-    def __iter__(self) -> Iterator[Sample]:
-        return (self._folder[index] for index in range(self._number))
+    def read(self, indices: range) -> Iterator[Sample]:
+        return (self._folder[index] for index in indices)
 
 
-class BagSource:
+class BagSource(Source):
     """A bag of a camera drive, or a folder of such, with ground truth of exactly the images' stamps."""
 
     def __init__(self, path: Path, limit: int | None) -> None:
@@ -119,12 +125,12 @@ class BagSource:
     def __len__(self) -> int:
         return self._number
 
-    def __iter__(self) -> Iterator[Sample]:
-        return (self._bags[index] for index in range(self._number))
+    def read(self, indices: range) -> Iterator[Sample]:
+        return (self._bags[index] for index in indices)
 
 
 @dataclass
-class StreetSource:
+class StreetSource(Source):
     """Images of fixed seeds, rendered by other processes a few ahead of their use.
 
     Attributes:
@@ -148,8 +154,8 @@ class StreetSource:
     def __len__(self) -> int:
         return _limited(len(self._seeds), self.limit)
 
-    def __iter__(self) -> Iterator[Sample]:
-        chosen = self._seeds[: len(self)]
+    def read(self, indices: range) -> Iterator[Sample]:
+        chosen = [self._seeds[index] for index in indices]
         if self.processes <= 1:
             yield from (single_image(seed, *self.size, level=self._level) for seed in chosen)
             return

@@ -110,7 +110,7 @@ def _write_folder(args: argparse.Namespace, height: int, width: int) -> None:
     image = (height, width, args.supersample)
     job = FolderJob(args.out, args.split, chosen, *image, args.drive_frames, args.rate, args.level)
     written = write_folder(job, args.processes)
-    kept = len(chosen) * job.drive_frames - written
+    kept = len(job.own_seeds) * job.drive_frames - written
     print(f"{args.out / args.split}: {written} samples written, {kept} kept")
 
 

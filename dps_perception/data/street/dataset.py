@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ...errors import ConfigError, DatasetError
 from ...files import replacing
+from ...ranks import rank_and_size
 from ..dvps import is_complete, sample_name, write_sample
 from .levels import STANDARD, level_of
 from .render import drive, single_image
@@ -51,6 +52,12 @@ class FolderJob:
     rate_hz: float = 10.0
     level: str = STANDARD
 
+    @property
+    def own_seeds(self) -> range:
+        """Seeds of this process: under torchrun its share, otherwise all."""
+        rank, size = rank_and_size()
+        return self.seeds[rank::size]
+
     def missing(self) -> list[int]:
         """Seeds of which a sample is not complete yet."""
         return [s for s in self.seeds if not all(self._done(s, frame) for frame in range(self.drive_frames))]
@@ -87,10 +94,10 @@ def write_folder(job: FolderJob, processes: int) -> int:
         raise ConfigError(f"{processes} processes: at least 1 is needed")
     level_of(job.seeds.start, job.level)
     _record_config(job)
-    missing = job.missing()
-    done = len(job.seeds) - len(missing)
+    missing = [seed for seed in job.missing() if seed in job.own_seeds]
+    done = len(job.own_seeds) - len(missing)
     written = 0
-    with tqdm(total=len(job.seeds), initial=done, unit="seed", desc=f"{job.root.name}/{job.split}") as bar:
+    with tqdm(total=len(job.own_seeds), initial=done, unit="seed", desc=f"{job.root.name}/{job.split}") as bar:
         for count in _run(job, missing, min(processes, max(1, len(missing)))):
             written += count
             bar.update()
