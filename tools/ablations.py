@@ -10,11 +10,15 @@ import csv
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import cv2
+import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "ablations"
@@ -32,9 +36,12 @@ ROWS: dict[str, list[str]] = {
     "+ boundary triplet": ["--loss.boundary_triplet=0.1"],
     "+ depth continuity": ["--loss.depth_continuity=1.0"],
     "+ EMA 0.98": ["--run.ema_decay=0.98"],
+    "+ balanced mask points": ["--loss.balance=0.5"],
     "- focus": ["--loss.focus=0"],
     "- dense semantics": ["--model.changes.auxiliary_semantic=false"],
+    "4 % of the depth, full resolution": ["--data.depth_stride=1"],
 }
+SPARSE = ("4 % of the depth, full resolution", 0.04)
 
 
 def result_file(row: str, seed: int) -> Path:
@@ -42,9 +49,28 @@ def result_file(row: str, seed: int) -> Path:
     return RESULTS / f"{''.join(c if c.isalnum() else '_' for c in row).strip('_')}_seed{seed}.json"
 
 
+def thinned(data: Path) -> Path:
+    """A copy of the dataset whose training depth keeps one pixel in 25, as a LiDAR would give it."""
+    sparse = data.with_name(f"{data.name}_sparse")
+    if sparse.exists():
+        return sparse
+    part = data.with_name(f"{data.name}_sparse.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(data, part)
+    for path in sorted((part / "train").glob("*_depth.png")):
+        depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        random = np.random.default_rng(list(path.name.encode()))
+        depth[random.random(depth.shape) >= SPARSE[1]] = 0
+        cv2.imwrite(str(path), depth)
+    part.rename(sparse)
+    return sparse
+
+
 def train(row: str, seed: int, data: str, output: Path) -> None:
     """One run; its last validation's scores go to `result_file`."""
     folder = output / result_file(row, seed).stem
+    if row == SPARSE[0]:
+        data = str(thinned(Path(data)))
     arguments = ["--config", str(ROOT / "config/train/street_ablation.yaml"), *ROWS[row], f"--run.seed={seed}",
                  f"--run.output={folder}", f"--data.root={data}"]  # fmt: skip
     started = time.perf_counter()
@@ -91,6 +117,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("run", "table"))
     parser.add_argument("--seeds", type=int, default=2, help="runs of each row (default: 2)")
+    parser.add_argument(
+        "--rows", nargs="+", choices=ROWS, metavar="ROW", default=list(ROWS), help="which (default: all)"
+    )
     parser.add_argument("--data", default="data/street_small", help="dataset folder (default: data/street_small)")
     parser.add_argument("--output", type=Path, default=Path("outputs/ablations"), help="checkpoints and logs")
     options = parser.parse_args()
@@ -99,7 +128,7 @@ def main() -> None:
         return
     options.output.mkdir(parents=True, exist_ok=True)
     for seed in range(options.seeds):
-        for row in ROWS:
+        for row in options.rows:
             if not result_file(row, seed).exists():
                 print(f"{row}, seed {seed}", flush=True)
                 train(row, seed, options.data, options.output)
