@@ -184,8 +184,8 @@ def _run_files(args: argparse.Namespace, evaluator: Evaluator) -> tuple[dict[str
         "limit": args.limit,
         "warnings": list(pairs.warnings),
     }
-    pictures = args.pictures if args.html and first else 0
-    return about, Run({}, file_pictures(pairs, evaluator.label_space, pictures))
+    pictures = file_pictures(pairs, evaluator.label_space, args.pictures) if args.html and first else []
+    return about, Run({}, pictures, list(range(len(pictures))))
 
 
 def _run_weights(args: argparse.Namespace, evaluator: Evaluator) -> tuple[dict[str, Any], Run]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,12 +31,12 @@ class Run:
     Attributes:
         timings_ms: stage -> milliseconds of each frame; "total" is their sum.
         pictures: of images evenly spaced over the data.
-        shown: the places of those images in the data.
+        shown: the place of each of those images in the data.
     """
 
     timings_ms: dict[str, list[float]]
     pictures: list[Pictures]
-    shown: list[int] = field(default_factory=list)
+    shown: list[int]
 
 
 def join(runs: Sequence[Run]) -> Run:
