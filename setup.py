@@ -46,6 +46,7 @@ setup(
             "dps_train = dps_perception.training.cli:main",
             "dps_evaluate = dps_perception.inference.evaluate:main",
             "dps_benchmark = dps_perception.inference.benchmark:main",
+            "dps_export = dps_perception.inference.export_cli:main",
             "dps_synthesize = dps_perception.data.street.cli:main",
         ],
     },

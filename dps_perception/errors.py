@@ -18,6 +18,10 @@ class ModelLoadError(DpsError):
     """A weights file is missing, damaged, or belongs to another family or label space."""
 
 
+class BackendError(DpsError):
+    """A runtime is missing, too old or out of memory, or could not build what it runs."""
+
+
 class CameraInfoError(DpsError):
     """A camera calibration is unusable (zero focal length, wrong size, ...)."""
 

@@ -7,8 +7,9 @@ from safetensors.torch import load_file, save_file
 
 from dps_perception.camera import Intrinsics
 from dps_perception.errors import ConfigError, ImageError, ModelLoadError
+from dps_perception.inference.backends.devices import pick_device, pick_precision
+from dps_perception.inference.backends.torch_backend import fold_batch_norms
 from dps_perception.inference.predictor import Predictor
-from dps_perception.inference.torch_backend import fold_batch_norms, pick_device, pick_precision
 from dps_perception.labels import CITYSCAPES, ClassInfo, LabelSpace
 from dps_perception.models.config import EfficientDPSConfig
 from dps_perception.models.efficientdps import EfficientDPS

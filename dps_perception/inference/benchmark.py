@@ -78,7 +78,10 @@ def command(argv: Sequence[str] | None) -> None:
     """Count or time, print a table, and write JSON where asked."""
     args = _parser().parse_args(argv)
     size = cli.parse_size(args.size) if args.size else None
-    result = _count(args.preset, size or (1024, 2048), args.panoptic_only) if args.count else _time(args, size)
+    if args.count:
+        result = _count(args.preset, size or (1024, 2048), args.panoptic_only)
+    else:
+        result = _parity(args, size) if args.parity else _time(args, size)
     if args.json:
         with replacing(args.json) as path:
             path.write_text(json.dumps(result, indent=1))
@@ -92,10 +95,22 @@ def _count(name: str, size: tuple[int, int], panoptic_only: bool) -> dict[str, A
     return {"preset": name, "size": list(size), "panoptic_only": panoptic_only, **counted}
 
 
+def _parity(args: argparse.Namespace, size: tuple[int, int] | None) -> dict[str, Any]:
+    from .parity import parity, table
+
+    rows = parity(args.weights, device=args.device, input_size=size, images=args.images)
+    print(", ".join(f"{k} {v}" for k, v in hardware().items()))
+    print(table(rows))
+    return {"weights": args.weights or "shipped", "hardware": hardware(), "rows": rows}
+
+
 def _time(args: argparse.Namespace, size: tuple[int, int] | None) -> dict[str, Any]:
     if args.runs < 1:
         raise ConfigError(f"--runs {args.runs}: must be 1 or more")
-    predictor = Predictor.load(args.weights, device=args.device, precision=args.precision, input_size=size)
+    predictor = Predictor.load(
+        args.weights, backend=args.backend, device=args.device, precision=args.precision, input_size=size,
+        mode=args.mode, progress=print,
+    )  # fmt: skip
     if args.image:
         from ..data.dvps import read_image
 
@@ -120,6 +135,7 @@ def _time(args: argparse.Namespace, size: tuple[int, int] | None) -> dict[str, A
     return {
         "model_id": predictor.model.model_id,
         "backend": predictor.backend_name,
+        "runtime": predictor.backend.describe(),
         "precision": predictor.precision,
         "device": predictor.device,
         "network_size": list(predictor.input_size),
@@ -137,10 +153,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--preset", default="efficientdps_r18", help=f"for --count, one of {', '.join(PRESETS)}")
     parser.add_argument("--panoptic-only", action="store_true", help="for --count, the model without depth")
     parser.add_argument("--size", help="network input HEIGHTxWIDTH (timing: the weights' own; --count: 1024x2048)")
-    parser.add_argument("--weights", default="", help="weights file or shipped name to time (default: the shipped)")
+    parser.add_argument(
+        "--weights", default="", help="weights, ONNX or engine file, or shipped name (default: shipped)"
+    )
     parser.add_argument("--image", help="image file to time on (default: a held-out street scene)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
+    parser.add_argument(
+        "--backend",
+        default="torch",
+        help="torch (default), onnxruntime, openvino, tensorrt, or auto: the fastest",
+    )
+    parser.add_argument("--mode", default="", help="torch: eager, compile, cuda_graphs; onnxruntime: tensorrt")
+    parser.add_argument(
+        "--parity", action="store_true", help="compare all backends and precisions with fp32 PyTorch on street images"
+    )
+    parser.add_argument("--images", type=int, default=20, help="for --parity, the number of images (default 20)")
     parser.add_argument("--runs", type=int, default=30, help="timed runs after 3 to warm up (default 30)")
     parser.add_argument("--json", type=Path, help="write the result to this file")
     return parser

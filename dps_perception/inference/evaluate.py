@@ -54,9 +54,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     run = parser.add_argument_group("running weights")
     run.add_argument(
-        "--weights", default="", help="weights file or name of shipped weights (default: the shipped ones)"
+        "--weights", default="", help="weights, ONNX or engine file, or name of shipped weights (default: shipped)"
     )
     run.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    run.add_argument(
+        "--backend",
+        default="torch",
+        help="torch (default), onnxruntime, openvino, tensorrt, or auto: the fastest",
+    )
     run.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16 (default: auto)")
     run.add_argument("--input-size", metavar="HxW", help="input size of the network (default: that of its training)")
     run.add_argument("--size", metavar="HxW", help="size of rendered street images (default: 512x1024)")
@@ -195,8 +200,9 @@ def _run_weights(args: argparse.Namespace, evaluator: Evaluator) -> tuple[dict[s
 
     input_size = cli.parse_size(args.input_size) if args.input_size else None
     predictor = Predictor.load(
-        args.weights, device=local_device(args.device), precision=args.precision, input_size=input_size
-    )
+        args.weights, backend=args.backend, device=local_device(args.device), precision=args.precision,
+        input_size=input_size,
+    )  # fmt: skip
     model = predictor.model
     require_label_space(model.label_space, evaluator.label_space)
     run = score_weights(

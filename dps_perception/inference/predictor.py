@@ -14,9 +14,11 @@ from ..data.resize import letterbox
 from ..errors import ConfigError, ImageError
 from ..models.efficientdps import SIZE_MULTIPLE, STRIDE
 from ..models.fusion import FusionThresholds, OutputGrid, fuse
-from ..models.weights import ModelInfo, find_weights, load_weights
+from ..models.weights import ModelInfo
 from ..types import Prediction
-from .torch_backend import TorchBackend
+from .backends.base import Backend, Progress
+from .backends.model_file import open_model
+from .backends.registry import AUTO, open_backend
 
 
 class Predictor:
@@ -32,12 +34,11 @@ class Predictor:
     def __init__(
         self,
         model: ModelInfo,
-        backend: TorchBackend,
+        backend: Backend,
         input_size: tuple[int, int],
         thresholds: FusionThresholds | None = None,
     ) -> None:
-        if any(n <= 0 or n % SIZE_MULTIPLE for n in input_size):
-            raise ConfigError(f"input size {input_size[0]}x{input_size[1]}: both must be multiples of {SIZE_MULTIPLE}")
+        _check_size(input_size)
         self.model, self.backend, self.input_size = model, backend, input_size
         self.thresholds = thresholds or FusionThresholds()
 
@@ -46,26 +47,48 @@ class Predictor:
         cls,
         weights: str | Path = "",
         *,
+        backend: str = "torch",
         device: str = "auto",
         precision: str = "auto",
         input_size: tuple[int, int] | None = None,
         thresholds: FusionThresholds | None = None,
+        mode: str = "",
+        cache: Path | str | None = None,
+        progress: Progress | None = None,
     ) -> Predictor:
-        """Load a weights file.
+        """Load a model.
 
         Args:
-            weights: path, name of shipped weights, or "" for the default ones.
+            weights: path of a weights, ONNX or engine file, name of shipped weights, or "" for the default ones.
+            backend: "torch", "onnxruntime", "openvino", "tensorrt", or "auto": measure those that are available and
+                keep the fastest whose output agrees with fp32 PyTorch (see `fastest`).
             device: "auto" (a GPU where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
-            precision: "auto" (bf16 where the device computes with it, else fp32), "fp32", "bf16" or "fp16".
-            input_size: network input (height, width), multiples of 32; None takes what the weights were trained for.
+            precision: "auto" (what is fast and safe on the device), "fp32", "bf16" or "fp16".
+            input_size: network input (height, width), multiples of 32; None takes what the weights were trained for
+                or the file was exported for.
             thresholds: fusion thresholds; None takes the defaults.
+            mode: see `backends.registry.open_backend`.
+            cache: folder for exported and built files; None takes the user's.
+            progress: told what slow builds and measurements do; None logs it.
 
         Raises:
             ModelLoadError: the weights can't be loaded.
-            ConfigError: device, precision or input size is not possible here.
+            BackendError: the backend's runtime is missing, or could not build what it runs.
+            ConfigError: backend, device, precision, mode or input size is not possible here.
         """
-        network, model = load_weights(find_weights(weights))
-        return cls(model, TorchBackend(network, device, precision), input_size or model.input_size, thresholds)
+        model = open_model(weights)
+        size = model.input_size(input_size)
+        _check_size(size)
+        if backend == AUTO:
+            from .fastest import fastest
+
+            opened = fastest(model, device, precision, size, cache, progress)
+        else:
+            opened = open_backend(
+                backend, model, device=device, precision=precision, input_size=size, mode=mode, cache=cache,
+                progress=progress,
+            )  # fmt: skip
+        return cls(model.info, opened, size, thresholds)
 
     @property
     def backend_name(self) -> str:
@@ -112,13 +135,19 @@ class Predictor:
         return prediction
 
     def tensors(self, rgb: NDArray[np.uint8]) -> dict[str, Tensor]:
-        """The network's raw output for one image, for comparing backends; see `EfficientDPS.forward`."""
+        """The network's raw output for one image, valid until the next one; see `EfficientDPS.forward`."""
         return self.backend.run(letterbox(rgb, *self.input_size)[0][None])
 
     def warm_up(self) -> None:
         """Run once on a blank image, so that the first real frame is not slower than the rest."""
+        self.backend.warm_up()
         self.predict(np.zeros((*self.input_size, 3), np.uint8))
 
     def close(self) -> None:
         """Free the network and its device memory."""
         self.backend.close()
+
+
+def _check_size(input_size: tuple[int, int]) -> None:
+    if any(n <= 0 or n % SIZE_MULTIPLE for n in input_size):
+        raise ConfigError(f"input size {input_size[0]}x{input_size[1]}: both must be multiples of {SIZE_MULTIPLE}")

@@ -112,12 +112,20 @@ def save_weights(path: Path | str, network: EfficientDPS, info: ModelInfo, dtype
         if name.startswith("queries.activation."):
             tensor = tensor[: config.num_queries]
         tensors[name] = (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
-    metadata = {
+    metadata = metadata_of(replace(info, config=config))
+    with replacing(path) as beside:
+        beside.write_bytes(save(tensors, {METADATA_KEY: json.dumps(metadata)}))  # save_file would make it private
+        return sha256_of(beside)
+
+
+def metadata_of(info: ModelInfo) -> dict[str, Any]:
+    """What a file made of these weights says about them, ready for JSON; `info_of` reads it back."""
+    return {
         "format": FORMAT,
         "model_id": info.model_id,
         "family": info.family,
         "preset": info.preset,
-        "config": config.to_dict(),
+        "config": info.config.to_dict(),
         "label_space": info.label_space.to_dict(),
         "input_size": list(info.input_size),
         "focal_px": info.focal_px,
@@ -126,9 +134,16 @@ def save_weights(path: Path | str, network: EfficientDPS, info: ModelInfo, dtype
         "training": info.training,
         "scores": info.scores,
     }
-    with replacing(path) as beside:
-        beside.write_bytes(save(tensors, {METADATA_KEY: json.dumps(metadata)}))  # save_file would make it private
-        return sha256_of(beside)
+
+
+def read_info(path: Path | str) -> ModelInfo:
+    """What a weights file says about itself, without reading its tensors.
+
+    Raises:
+        ModelLoadError: missing, truncated, not ours, or of another family.
+    """
+    path = Path(path)
+    return replace(_info(path, _read(path, tensors=False)[1]), weights_sha256=sha256_of(path))
 
 
 def load_weights(path: Path | str) -> tuple[EfficientDPS, ModelInfo]:
@@ -161,12 +176,13 @@ def load_weights(path: Path | str) -> tuple[EfficientDPS, ModelInfo]:
     return network.eval(), replace(info, weights_sha256=sha256_of(path))
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+def _read(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     if not path.is_file():
         raise ModelLoadError(f"no weights file '{path}'")
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            names = file.keys() if tensors else ()
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ModelLoadError(
             f"{path} is not a whole safetensors file ({error}); it may be truncated: copy or download it again"
@@ -178,6 +194,18 @@ def _info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
         raise ModelLoadError(f"{path} has no '{METADATA_KEY}' metadata: it was not written by dps_train")
     try:
         data = json.loads(metadata[METADATA_KEY])
+    except ValueError as error:
+        raise ModelLoadError(f"{path} has damaged metadata: {error}") from error
+    return info_of(path, data)
+
+
+def info_of(path: Path, data: Mapping[str, Any]) -> ModelInfo:
+    """The `ModelInfo` that `metadata_of` wrote into a file; `path` is for messages.
+
+    Raises:
+        ModelLoadError: damaged, of another family, or of a newer format.
+    """
+    try:
         if data["format"] != FORMAT:
             raise ModelLoadError(
                 f"{path} has format {data['format']}, this version reads {FORMAT}: update dps_perception"

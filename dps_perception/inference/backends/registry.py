@@ -1,0 +1,142 @@
+"""All backends by name: which can run here, and opening one, with what it needs exported and built first."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from ...errors import BackendError, ConfigError, ModelLoadError, nearest
+from ...models.weights import load_weights
+from .base import Backend, Progress
+from .devices import cpu_multiplies_bf16, no_gpu, pick_device
+from .model_file import ENGINE, ONNX, WEIGHTS, ModelFile
+from .prepare import engine_for, onnx_for
+from .tensorrt_runtime import find_tensorrt
+
+BACKENDS = ("torch", "onnxruntime", "openvino", "tensorrt")
+AUTO = "auto"
+_RUNS = {"torch": (WEIGHTS,), "onnxruntime": (WEIGHTS, ONNX), "openvino": (WEIGHTS, ONNX)}
+_RUNS["tensorrt"] = (WEIGHTS, ONNX, ENGINE)
+_PACKAGES = {"onnxruntime": "onnxruntime (or onnxruntime-gpu)", "openvino": "openvino"}
+
+
+def availability() -> dict[str, str]:
+    """For each backend "" where it can run here, otherwise the reason with the package to install."""
+    return {name: _missing(name) for name in BACKENDS}
+
+
+def _missing(name: str) -> str:
+    if name == "torch":
+        return ""
+    if name == "tensorrt":
+        try:
+            find_tensorrt()
+        except BackendError as error:
+            return str(error)
+        return no_gpu()
+    try:
+        importlib.import_module(name)
+    except (ImportError, OSError) as error:
+        return f"{error}: pip install {_PACKAGES[name]}"
+    return ""
+
+
+def require(name: str) -> None:
+    """Check that a backend is known and can run here.
+
+    Raises:
+        ConfigError: unknown.
+        BackendError: it can't; names the package and the backends that can.
+    """
+    if name not in BACKENDS:
+        valid = (*BACKENDS, AUTO)
+        raise ConfigError(f"backend '{name}' is not one of {', '.join(valid)}{nearest(name, valid)}")
+    if reason := _missing(name):
+        able = ", ".join(other for other, missing in availability().items() if not missing)
+        raise BackendError(f"backend {name} is not available: {reason}. Available here: {able}")
+
+
+def precisions(name: str, model: ModelFile, device: str) -> tuple[str, ...]:
+    """Precisions in which a backend can run a model on a device, the usual one ("auto") first."""
+    gpu = pick_device(device).type == "cuda"
+    if model.kind == ENGINE or (model.kind == ONNX and (name != "openvino" or model.precision != "fp32")):
+        return (model.precision,)
+    if name == "torch":
+        return ("fp16", "fp32", "bf16") if gpu else (*_cpu("fp32", "bf16"), "fp16")
+    if name == "openvino":
+        return _cpu("fp32", "bf16")
+    if name == "onnxruntime":
+        return ("fp16", "fp32") if gpu and onnxruntime_has_gpu() else ("fp32", "fp16")
+    return ("fp16", "fp32", "bf16")
+
+
+def onnxruntime_has_gpu() -> bool:
+    """Whether the installed onnxruntime is one with CUDA."""
+    return "CUDAExecutionProvider" in importlib.import_module("onnxruntime").get_available_providers()
+
+
+def _cpu(*names: str) -> tuple[str, ...]:
+    return tuple(reversed(names)) if cpu_multiplies_bf16() else names
+
+
+def open_backend(
+    name: str,
+    model: ModelFile,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    input_size: tuple[int, int] | None = None,
+    mode: str = "",
+    cache: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Backend:
+    """Open a backend; it is not warmed up yet.
+
+    Args:
+        name: one of `BACKENDS`.
+        model: what to run.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto" or one of `precisions`.
+        input_size: (height, width); None takes the model's own.
+        mode: torch: eager, compile, cuda_graphs; onnxruntime: standard, tensorrt; tensorrt: tensorrt, tensorrt_rtx;
+            "" is the first (of what is installed).
+        cache: folder for exported and built files, see `engine_cache.cache_folder`.
+        progress: told what slow builds do.
+
+    Raises:
+        ConfigError: an unknown backend, device, precision or mode, or a size that an exported file lacks.
+        BackendError: the runtime is missing, out of memory, or can't build what it needs.
+        ModelLoadError: the file is damaged, or nothing this backend runs.
+    """
+    require(name)
+    if model.kind not in _RUNS[name]:
+        able = ", ".join(other for other, kinds in _RUNS.items() if model.kind in kinds)
+        raise ModelLoadError(f"backend {name} can't run {model.path}; give its .safetensors, or use backend {able}")
+    allowed = precisions(name, model, device)
+    if precision == "auto":
+        precision = allowed[0]
+    elif precision not in allowed:
+        raise ConfigError(
+            f"precision '{precision}': backend {name} runs {model.path.name} here in auto, {', '.join(allowed)}"
+        )
+    size = model.input_size(input_size)
+    if name == "torch":
+        from .torch_backend import TorchBackend
+
+        return TorchBackend(load_weights(model.path)[0], device, precision, size, mode)
+    if name == "tensorrt":
+        from .tensorrt_backend import TensorRTBackend
+
+        runtime = find_tensorrt(mode)
+        return TensorRTBackend(engine_for(model, size, precision, runtime, device, cache, progress), runtime, device)
+    # OpenVINO computes in bf16 from an fp32 graph.
+    onnx = onnx_for(model, size, "fp32" if (name, precision) == ("openvino", "bf16") else precision, cache, progress)
+    if name == "openvino":
+        if mode not in ("", "latency"):
+            raise ConfigError(f"mode '{mode}' of backend openvino is not one of latency")
+        from .openvino_backend import OpenVinoBackend
+
+        return OpenVinoBackend(onnx, device, precision, size)
+    from .onnxruntime_backend import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(onnx, device, precision, size, mode)

@@ -1,0 +1,160 @@
+"""`dps_export`: weights -> ONNX file, TensorRT engine or INT8 model that alone can serve node and commands."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import cli
+from ..errors import BackendError, ConfigError, ModelLoadError
+
+_EPILOG = """examples:
+  dps_export --output street.onnx
+  dps_export my.safetensors --size 512x1024 --precision fp16 --output my.onnx
+  dps_export my.safetensors --engine --capability 8.6 --precision fp16 --output my.engine
+  dps_export --int8 --calibrate data/street --split train --output street_int8.onnx
+"""
+LARGEST = {"fp32": 1e-3, "fp16": 5e-2}
+"""Differences to PyTorch above this share of a tensor's largest value are an error: the export went wrong.
+
+Held on the street image. On noise, queries may find nothing, all their activations lie below the -18 at which ONNX Runtime
+cuts off its sigmoid, and their mean is then over other pixels; such queries become no segments.
+"""
+
+
+def command(argv: Sequence[str] | None) -> None:
+    """Run the command line.
+
+    Raises:
+        DpsError: a bad argument, weights that can't be loaded, or an export that fails or differs from PyTorch.
+    """
+    args = _parser().parse_args(argv)
+    if args.output.is_dir() or args.output.suffix != (".engine" if args.engine else ".onnx"):
+        raise ConfigError(f"--output {args.output}: give a file name ending in {'.engine' if args.engine else '.onnx'}")
+    if args.capability and not args.engine:
+        raise ConfigError("--capability is for --engine")
+    if args.calibrate and not args.int8:
+        raise ConfigError("--calibrate is for --int8: it gives the images that the ranges are measured on")
+    if args.int8 and (args.engine or args.precision != "fp32" or args.dynamic_batch):
+        raise ConfigError("--int8 makes an ONNX file from fp32 with batch one; it goes without --engine, --precision "
+                          "and --dynamic-batch")  # fmt: skip
+    if args.images < 1:
+        raise ConfigError(f"--images {args.images}: at least 1 is needed")
+    size = cli.parse_size(args.size) if args.size else None
+    if args.engine:
+        _engine(args, size)
+    elif args.int8:
+        from .quantise import quantise
+
+        quantise(args.weights, args.output, size, args.calibrate or "street:validation", args.split, args.images)
+    else:
+        _onnx(args, size, args.output)
+    print(f"wrote {args.output} ({args.output.stat().st_size / 1e6:.1f} MB)")
+
+
+def _onnx(args: argparse.Namespace, size: tuple[int, int] | None, output: Path) -> None:
+    from ..models.weights import load_weights
+    from .backends.model_file import WEIGHTS, open_model
+    from .export import ExportOptions, export_onnx
+
+    model = open_model(args.weights)
+    if model.kind != WEIGHTS:
+        raise ModelLoadError(f"{model.path} is exported already; give the .safetensors it was made from")
+    options = ExportOptions(model.input_size(size), args.precision, args.dynamic_batch)
+    network, info = load_weights(model.path)
+    export_onnx(network, info, options, output)
+    if args.no_compare:
+        return
+    if args.precision == "bf16":
+        print("not compared: ONNX Runtime has no bf16 convolutions on the CPU")
+        return
+    _compare(args.weights, output, options.size)
+
+
+def _compare(weights: str, onnx: Path, size: tuple[int, int]) -> None:
+    """Run the file and print the largest differences to fp32 PyTorch."""
+    from .backends.model_file import open_model
+    from .backends.registry import open_backend
+    from .export import differences, random_image, street_image
+
+    ours = open_backend("onnxruntime", open_model(onnx), device="cpu")
+    reference = open_backend("torch", open_model(weights), device="cpu", precision="fp32", input_size=size)
+    print(f"largest differences to fp32 PyTorch, absolute and as a share of the largest value ({ours.precision}):")
+    worst = 0.0
+    for what, image in (("street", street_image(size)), ("random", random_image(size))):
+        for name, (largest, share) in differences(reference.run(image), ours.run(image)).items():
+            print(f"  {what:<8}{name:<22}{largest:12.2e}{share:12.2e}")
+            worst = max(worst, share if what == "street" else 0.0)
+    if not worst < LARGEST[ours.precision]:
+        onnx.unlink()
+        raise BackendError(
+            f"the exported network differs from PyTorch by {worst:.1e} of the largest value, allowed is "
+            f"{LARGEST[ours.precision]:g}; nothing was written"
+        )
+
+
+def _engine(args: argparse.Namespace, size: tuple[int, int] | None) -> None:
+    from .backends.engine_cache import cache_folder
+    from .backends.model_file import ENGINE, open_model
+    from .backends.prepare import onnx_for
+    from .backends.tensorrt_build import build_apart
+    from .backends.tensorrt_runtime import capabilities, find_tensorrt, own_capability
+
+    runtime, model = find_tensorrt(args.runtime), open_model(args.weights)
+    if model.kind == ENGINE:
+        raise ModelLoadError(f"{model.path} is an engine already; give the weights or ONNX file it was made from")
+    capability = args.capability or own_capability()
+    if not capability:
+        known = ", ".join(capabilities(runtime)) or "only this machine's"
+        raise ConfigError(f"no GPU here: name the compute capability to build for with --capability; there is: {known}")
+    if args.dynamic_batch and model.kind == "weights":
+        onnx = args.output.with_suffix(".onnx")
+        _onnx(args, size, onnx)
+    else:
+        wanted = args.precision if model.kind == "weights" else model.precision
+        cache = None if model.kind != "weights" else cache_folder()
+        onnx = onnx_for(model, model.input_size(size), wanted, cache, print)
+    build_apart(onnx, args.output, runtime, capability, print)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dps_export", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "weights", nargs="?", default="", metavar="WEIGHTS",
+        help="weights file or name of shipped weights (default: the shipped ones); with --engine also an ONNX file",
+    )  # fmt: skip
+    parser.add_argument("--output", type=Path, required=True, help="file to write: .onnx, or .engine with --engine")
+    parser.add_argument("--size", metavar="HxW", help="network input HEIGHTxWIDTH (default: that of the training)")
+    parser.add_argument("--precision", default="fp32", help="fp32, fp16 or bf16 (default: fp32)")
+    parser.add_argument("--dynamic-batch", action="store_true", help="leave the batch size open (default: one image)")
+    parser.add_argument(
+        "--no-compare", action="store_true", help="don't run the file and compare it with PyTorch on two images"
+    )
+    engine = parser.add_argument_group("TensorRT engine")
+    engine.add_argument("--engine", action="store_true", help="build a TensorRT engine")
+    engine.add_argument(
+        "--capability", default="", metavar="X.Y", help="compute capability to build for (default: this machine's GPU)"
+    )
+    engine.add_argument("--runtime", default="", help="tensorrt or tensorrt_rtx (default: the first there is)")
+    int8 = parser.add_argument_group("INT8")
+    int8.add_argument("--int8", action="store_true", help="quantise weights and activations to 8 bit")
+    int8.add_argument(
+        "--calibrate", metavar="DATASET",
+        help="images to measure the ranges on, as for dps_evaluate (default: street:validation)",
+    )  # fmt: skip
+    int8.add_argument("--split", default="train", help="subfolder of a dataset folder (default: train)")
+    int8.add_argument("--images", type=int, default=32, help="number of images to calibrate on (default: 32)")
+    return parser
+
+
+def main() -> int:
+    """Entry point of `dps_export`."""
+    return cli.run(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

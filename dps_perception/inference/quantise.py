@@ -1,0 +1,114 @@
+"""INT8: static quantisation of the convolutions by ONNX Runtime, with ranges measured on images of the user's world."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ..data.resize import letterbox
+from ..errors import BackendError, ModelLoadError
+from ..types import Sample
+from .agreement import agreement, predictions
+from .backends.files import onnx_metadata
+from .backends.model_file import WEIGHTS, open_model
+from .backends.prepare import onnx_for
+from .backends.registry import availability
+from .export import save_onnx
+from .predictor import Predictor
+from .sources import STREET, STREET_SIZE, open_source
+
+COMPARED = 8
+"""Images on which the result is compared; they come after those of the calibration."""
+
+
+def quantise(weights: str, output: Path, size: tuple[int, int] | None, dataset: str, split: str, images: int) -> None:
+    """Write an INT8 ONNX file, and print how fast it is and how well it agrees with fp32.
+
+    Only convolutions are quantised: class and mask kernels are small, and their errors would reach every pixel.
+
+    Args:
+        weights: a weights file, see `Predictor.load`.
+        output: ONNX file.
+        size: network input (height, width); None takes the weights' own.
+        dataset, split: see `open_source`.
+        images: to measure the ranges on.
+
+    Raises:
+        ModelLoadError: `weights` is exported already.
+        BackendError: onnx or onnxruntime is missing.
+        DatasetError: no such data.
+    """
+    try:
+        import onnx
+        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    except ImportError as error:
+        raise BackendError(f"quantising needs onnx and onnxruntime ({error}): pip install onnx onnxruntime") from error
+    model = open_model(weights)
+    if model.kind != WEIGHTS:
+        raise ModelLoadError(f"{model.path} is exported already; give the .safetensors it was made from")
+    input_size = model.input_size(size)
+    source = open_source(
+        dataset, split=split, size=STREET_SIZE if dataset.startswith(STREET) else None, limit=images + COMPARED
+    )
+    samples = iter(source)
+    fp32 = onnx_for(model, input_size, "fp32", None, print)
+    reader = _Reader(itertools.islice(samples, images), input_size, images)
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "int8.onnx"
+        quantize_static(
+            fp32, raw, reader, quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv"], per_channel=True,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        )  # fmt: skip
+        proto = onnx.load(raw)
+    metadata = onnx_metadata(fp32)
+    metadata["export"] = {**metadata["export"], "precision": "int8", "calibration": source.name, "images": reader.read}
+    metadata["key"] = {**metadata["key"], "precision": "int8"}
+    save_onnx(onnx, proto, metadata, output)
+    _compare(weights, output, input_size, list(samples))
+
+
+class _Reader:
+    """Feeds images to the calibration, fitted to the network's input as the Predictor does it."""
+
+    def __init__(self, samples: Iterator[Sample], size: tuple[int, int], number: int) -> None:
+        self._samples = iter(tqdm(samples, total=number, unit="image", desc="calibration", disable=None))
+        self._size = size
+        self.read = 0
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        sample = next(self._samples, None)
+        if sample is None:
+            return None
+        self.read += 1
+        return {"image": letterbox(sample.image, *self._size)[0][None]}
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.get_next, None)
+
+
+def _compare(weights: str, int8: Path, size: tuple[int, int], samples: list[Sample]) -> None:
+    if not samples:
+        print(f"not compared: the data has no images beyond those of the calibration; give {COMPARED} more")
+        return
+    reference = None
+    print(f"{'backend':<13}{'precision':<11}{'PQ':>8}{'depth':>10}{'network':>11}  against fp32, {len(samples)} images")
+    able = [name for name in ("onnxruntime", "openvino") if not availability()[name]]
+    for name, precision in itertools.product(able, ("fp32", "int8")):
+        of_weights = precision == "fp32"
+        predictor = Predictor.load(
+            weights if of_weights else int8, backend=name, device="cpu", precision=precision, input_size=size
+        )
+        predictor.warm_up()
+        seen = predictions(predictor, samples)
+        reference = reference or seen
+        agreed = agreement(predictor.model.label_space, reference, seen)
+        median_ms = np.median([p.timings_ms["inference"] for p in seen])
+        print(f"{name:<13}{precision:<11}{agreed.pq:8.2f}{agreed.abs_rel:10.1e}{median_ms:8.1f} ms")
+        predictor.close()

@@ -1,0 +1,204 @@
+"""Backends on the CPU: the same answers, and one clear line for everything that is missing or wrong."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from backend_fixtures import SIZE, onnx, weights  # noqa: F401
+
+from dps_perception.errors import BackendError, ConfigError
+from dps_perception.inference import fastest as fastest_module
+from dps_perception.inference.agreement import Agreement, agreement
+from dps_perception.inference.backends.base import runtime_errors
+from dps_perception.inference.backends.model_file import open_model
+from dps_perception.inference.backends.registry import BACKENDS, availability, open_backend, precisions
+from dps_perception.inference.export import differences, random_image
+from dps_perception.inference.fastest import candidates, fastest
+from dps_perception.inference.predictor import Predictor
+from dps_perception.labels import CITYSCAPES
+from dps_perception.types import Prediction
+
+CASES = [("onnxruntime", "fp32", 1e-3), ("openvino", "fp32", 1e-3), ("openvino", "bf16", 0.1)]
+
+
+def tensors(backend, image):
+    return {name: tensor.clone() for name, tensor in backend.run(image).items()}
+
+
+@pytest.mark.parametrize(("name", "precision", "share"), CASES)
+def test_the_same_tensors_as_pytorch(name, precision, share, weights, onnx):  # noqa: F811
+    reference = open_backend("torch", open_model(weights), device="cpu", precision="fp32", input_size=SIZE)
+    backend = open_backend(name, open_model(onnx), device="cpu", precision=precision)
+    assert (backend.name, backend.precision, str(backend.device), backend.device_bytes()) == (name, precision, "cpu", 0)
+    backend.warm_up()
+    for seed in range(2):
+        image = random_image(SIZE, seed)
+        expected, seen = reference.run(image), backend.run(image)
+        assert list(expected) == list(seen)
+        assert max(s for _, s in differences(expected, seen).values()) < share
+    assert set(backend.describe()) == {"backend", "version", "device", "precision", "mode"}
+    backend.close()
+    backend.close()
+    with pytest.raises(BackendError, match=f"{name} backend is closed"):
+        backend.run(random_image(SIZE))
+
+
+def test_images_of_another_size_are_one_line(onnx):  # noqa: F811
+    for name in ("onnxruntime", "openvino"):
+        backend = open_backend(name, open_model(onnx), device="cpu")
+        with pytest.raises(BackendError, match=f"backend {name} on cpu: ") as caught:
+            backend.run(random_image((96, 128)))
+        assert "\n" not in str(caught.value)
+
+
+def test_unknown_names_list_the_valid_ones(weights):  # noqa: F811
+    with pytest.raises(ConfigError, match=r"'openvin'.*torch, onnxruntime, openvino, tensorrt, auto.*'openvino'"):
+        Predictor.load(weights, backend="openvin")
+    with pytest.raises(ConfigError, match="eager, compile, cuda_graphs"):
+        Predictor.load(weights, mode="fast")
+    with pytest.raises(ConfigError, match="fp32"):
+        Predictor.load(weights, backend="openvino", precision="fp16")
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden", "package"),
+    [
+        ("onnxruntime", ["onnxruntime"], "pip install onnxruntime"),
+        ("openvino", ["openvino"], "pip install openvino"),
+        ("tensorrt", ["tensorrt", "tensorrt_rtx_bindings"], "apt install python3-libnvinfer"),
+    ],
+)
+def test_a_missing_runtime_names_its_package_and_what_there_is(name, hidden, package, weights, monkeypatch):  # noqa: F811
+    for module in hidden:
+        monkeypatch.setitem(sys.modules, module, None)
+    assert package in availability()[name]
+    with pytest.raises(BackendError, match=rf"{name} is not available.*{package}.*Available here: torch") as caught:
+        Predictor.load(weights, backend=name)
+    assert "\n" not in str(caught.value)
+
+
+def test_availability_names_every_backend():
+    assert tuple(availability()) == BACKENDS
+    assert availability()["torch"] == ""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_the_ones_that_need_it_say_so(weights, onnx):  # noqa: F811
+    with pytest.raises(BackendError, match="no usable NVIDIA GPU"):
+        Predictor.load(weights, backend="tensorrt")
+    with pytest.raises(ConfigError, match="cuda_graphs needs a GPU"):
+        Predictor.load(weights, mode="cuda_graphs")
+    with pytest.raises(ConfigError, match="sees 0 GPUs"):
+        Predictor.load(onnx, backend="onnxruntime", device="cuda")
+    with pytest.raises(BackendError, match="pip install onnxruntime-gpu"):
+        Predictor.load(onnx, backend="onnxruntime", mode="tensorrt")
+
+
+def test_compile_without_a_compiler(weights, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("CXX", "/nowhere/g++")
+    with pytest.raises(BackendError, match=r"apt install g\+\+"):
+        Predictor.load(weights, mode="compile")
+
+
+def test_errors_of_a_device_become_one_line_with_a_cure():
+    with (
+        pytest.raises(BackendError, match=r"torch on cuda:0: CUDA out of memory.*smaller input size"),
+        runtime_errors("torch", "cuda:0"),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nand more")
+    with pytest.raises(BackendError, match="update the NVIDIA driver"), runtime_errors("torch", "cuda:0"):
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).")
+
+
+def test_precisions_of_an_exported_file_are_its_own(onnx):  # noqa: F811
+    model = open_model(onnx)
+    assert precisions("onnxruntime", model, "cpu") == ("fp32",)
+    assert set(precisions("openvino", model, "cpu")) == {"fp32", "bf16"}
+    with pytest.raises(ConfigError, match=r"auto, fp32"):
+        open_backend("onnxruntime", model, device="cpu", precision="fp16")
+
+
+def prediction(panoptic, depth):
+    panoptic = np.array(panoptic, np.uint16)
+    return Prediction(panoptic, np.array(depth, np.float32), np.ones(panoptic.shape, np.float32), ())
+
+
+def test_agreement_by_hand():
+    # Road (class 0) is the same; the sky (class 10) lost one of its 4 pixels to road: IoU 4/5 and 3/4.
+    truth = prediction([[0, 0, 0, 0], [2560, 2560, 2560, 2560]], [[10.0] * 4] * 2)
+    seen = prediction([[0, 0, 0, 0], [0, 2560, 2560, 2560]], [[10.0] * 4, [11.0] * 4])
+    agreed = agreement(CITYSCAPES, [truth], [seen])
+    assert agreed.pq == pytest.approx(100 * (4 / 5 + 3 / 4) / 2)
+    assert agreed.abs_rel == pytest.approx(0.05)
+    assert agreement(CITYSCAPES, [truth], [truth]).reaches("fp32")
+
+
+def test_what_is_good_enough():
+    assert Agreement(99.6, 5e-4, 1).reaches("fp32")
+    assert not Agreement(99.4, 5e-4, 1).reaches("fp32")
+    assert Agreement(99.4, 4e-3, 1).reaches("bf16")
+    assert not Agreement(99.4, 6e-3, 1).reaches("fp16")
+    assert Agreement(99.6, float("nan"), 1).reaches("fp32")  # without depth
+
+
+class Fake:
+    """A backend that takes the real one's tensors; `slow_ms` and `error` are its own."""
+
+    def __init__(self, real, name, precision, error):
+        self.real, self.name, self.precision, self.device, self.error = real, name, precision, real.device, error
+        self.closed = False
+
+    def run(self, images):
+        outputs = tensors(self.real, images)
+        return {k: v + self.error * v.abs().max() * torch.randn_like(v) for k, v in outputs.items()}
+
+    def warm_up(self):
+        pass
+
+    def close(self):
+        self.closed = True
+
+
+def test_auto_keeps_the_fastest_that_agrees(weights, onnx, monkeypatch):  # noqa: F811
+    real = open_backend("onnxruntime", open_model(onnx), device="cpu")
+    times = {"torch": 5.0, "onnxruntime": 4.0, "openvino": 1.0}
+    made = []
+
+    def opened(name, model, *, precision, **_):
+        if name == "torch" and precision == "bf16":
+            raise BackendError("no bf16 here")
+        made.append(Fake(real, name, precision, 1.0 if name == "openvino" else 0.0))
+        return made[-1]
+
+    monkeypatch.setattr(fastest_module, "open_backend", opened)
+    monkeypatch.setattr(fastest_module, "_median_ms", lambda backend, image: times[backend.name])
+    said = []
+    best = fastest(open_model(weights), "cpu", "auto", SIZE, progress=said.append)
+    assert best.name == "onnxruntime"
+    assert [fake.closed for fake in made if fake is best] == [False]
+    assert all(fake.closed for fake in made if fake is not best)
+    text = "\n".join(said)
+    assert "no bf16 here" in text or "bf16" not in dict(candidates(open_model(weights), "cpu", "auto")).values()
+    assert "disagrees with the reference" in next(line for line in said if line.startswith("openvino"))
+    assert said[-1] == "backend auto: onnxruntime fp32 on cpu"
+
+
+def test_auto_with_nothing_left_shows_the_table(weights, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(fastest_module, "candidates", lambda *_: [("openvino", "fp32")])
+    real = open_backend("torch", open_model(weights), device="cpu", precision="fp32", input_size=SIZE)
+
+    def opened(name, *_, **__):
+        if name == "torch":
+            return real
+        raise BackendError("openvino is broken")
+
+    monkeypatch.setattr(fastest_module, "open_backend", opened)
+    with pytest.raises(BackendError, match="no backend can run.*openvino is broken"):
+        fastest(open_model(weights), "cpu", "auto", SIZE)
+
+
+def test_auto_of_an_onnx_file_goes_without_pytorch(onnx):  # noqa: F811
+    predictor = Predictor.load(onnx, backend="auto", device="cpu")
+    assert predictor.backend_name in ("onnxruntime", "openvino")
+    assert predictor.predict(np.zeros((*SIZE, 3), np.uint8)).panoptic.shape == SIZE

@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+import torch
+from backend_fixtures import SIZE, onnx, weights  # noqa: F401
+
+from dps_perception.errors import BackendError, ConfigError, ModelLoadError
+from dps_perception.inference import export_cli
+from dps_perception.inference.backends.files import onnx_metadata
+from dps_perception.inference.backends.model_file import open_model
+from dps_perception.inference.backends.registry import open_backend
+from dps_perception.inference.export import ExportOptions, differences, random_image, save_onnx
+from dps_perception.inference.predictor import Predictor
+from dps_perception.labels import CITYSCAPES
+from dps_perception.models.weights import load_weights
+
+
+def test_the_file_says_all_that_its_weights_say(onnx, weights):  # noqa: F811
+    model, (_, info) = open_model(onnx), load_weights(weights)
+    assert model.info == info
+    assert model.info.label_space == CITYSCAPES
+    assert (model.kind, model.precision, model.input_size(None)) == ("onnx", "fp32", SIZE)
+
+
+def test_our_reader_of_metadata_agrees_with_onnx(onnx):  # noqa: F811
+    import json
+
+    from onnx import load
+
+    props = {entry.key: entry.value for entry in load(onnx).metadata_props}
+    assert onnx_metadata(onnx) == json.loads(props["dps_perception"])
+
+
+def test_the_image_goes_in_as_the_camera_gives_it_and_no_batch_norm_is_left(onnx):  # noqa: F811
+    from onnx import TensorProto, load
+
+    graph = load(onnx).graph
+    (image,) = graph.input
+    assert image.type.tensor_type.elem_type == TensorProto.UINT8
+    assert [d.dim_value for d in image.type.tensor_type.shape.dim] == [1, *SIZE, 3]
+    assert [o.name for o in graph.output] == ["class_logits", "mask_logits", "depth_logits"]
+    assert "BatchNormalization" not in {node.op_type for node in graph.node}
+
+
+def test_the_command_compares_with_pytorch(weights, onnx, capsys):  # noqa: F811
+    export_cli._compare(str(weights), onnx, SIZE)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert {(row[0], row[1]) for row in rows} >= {("street", "mask_logits"), ("random", "depth_logits")}
+    assert all(float(row[3]) < 1e-3 for row in rows)
+
+
+def test_a_file_that_differs_from_pytorch_is_taken_away(weights, onnx, tmp_path, capsys):  # noqa: F811
+    from onnx import load, numpy_helper
+
+    proto = load(onnx)
+    weight = next(w for w in proto.graph.initializer if len(w.dims) == 4)
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * 1.1, weight.name))
+    import onnx as package
+
+    wrong = tmp_path / "wrong.onnx"
+    save_onnx(package, proto, onnx_metadata(onnx), wrong)
+    with pytest.raises(BackendError, match="differs from PyTorch"):
+        export_cli._compare(str(weights), wrong, SIZE)
+    assert not wrong.exists()
+
+
+def test_differences_by_hand():
+    seen = {"a": torch.tensor([1.0, 4.5])}
+    assert differences({"a": torch.tensor([1.0, 5.0])}, seen) == {"a": (0.5, 0.1)}
+
+
+def test_a_predictor_of_the_file_alone_gives_the_same_answer(weights, onnx):  # noqa: F811
+    image = random_image((60, 100))[0]
+    expected = Predictor.load(weights, precision="fp32").predict(image)
+    seen = Predictor.load(onnx, backend="onnxruntime", device="cpu").predict(image)
+    assert (expected.panoptic == seen.panoptic).mean() > 0.999
+    np.testing.assert_allclose(seen.depth_m, expected.depth_m, rtol=1e-3)
+
+
+def test_another_size_than_the_files_is_refused(onnx):  # noqa: F811
+    with pytest.raises(ConfigError, match=r"64x128, not 96x128; export it again with --size 96x128"):
+        Predictor.load(onnx, backend="onnxruntime", input_size=(96, 128))
+
+
+@pytest.mark.parametrize("cut", [0, 1, 30, 5000, -1, -300, -100_000])
+def test_truncated_files_are_named(onnx, tmp_path, cut):  # noqa: F811
+    short = tmp_path / "short.onnx"
+    short.write_bytes(onnx.read_bytes()[:cut])
+    with pytest.raises(ModelLoadError, match=r"short\.onnx.*truncated"):
+        open_model(short)
+
+
+def test_foreign_files_are_named(tmp_path):
+    from onnx import TensorProto, helper, save
+
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [value], [
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])  # fmt: skip
+    save(helper.make_model(graph), tmp_path / "theirs.onnx")
+    with pytest.raises(ModelLoadError, match=r"theirs\.onnx.*not written by dps_export"):
+        open_model(tmp_path / "theirs.onnx")
+    (tmp_path / "text.onnx").write_text("not a network at all")
+    with pytest.raises(ModelLoadError, match=r"text\.onnx"):
+        open_model(tmp_path / "text.onnx")
+    (tmp_path / "x.engine").write_bytes(b"\x00" * 100)
+    with pytest.raises(ModelLoadError, match=r"x\.engine is not an engine file of dps_export"):
+        open_model(tmp_path / "x.engine")
+
+
+def test_torch_says_which_backends_run_an_onnx_file(onnx):  # noqa: F811
+    with pytest.raises(ModelLoadError, match=r"torch can't run .*onnx.*onnxruntime, openvino"):
+        open_backend("torch", open_model(onnx))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--output", "x.onnx", "--size", "100x128"], "multiples of 32"),
+        (["--output", "x.onnx", "--precision", "fp8"], "fp32, bf16, fp16"),
+        (["--output", "x.txt"], r"ending in \.onnx"),
+        (["--output", "x.onnx", "--engine"], r"ending in \.engine"),
+        (["--output", "x.onnx", "--capability", "8.6"], "for --engine"),
+        (["--output", "x.onnx", "--calibrate", "street:test"], "for --int8"),
+        (["--output", "x.onnx", "--int8", "--precision", "fp16"], "goes without"),
+        (["nowhere", "--output", "x.onnx"], "no weights file"),
+        (["--output", "x.engine", "--engine", "--runtime", "tensort"], "did you mean 'tensorrt'"),
+    ],
+)
+def test_bad_arguments(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ConfigError, ModelLoadError), match=message):
+        export_cli.command(arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_exporter_names_the_packages(weights, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
+    with pytest.raises(BackendError, match="pip install onnx onnxscript"):
+        export_cli.command([str(weights), "--output", str(tmp_path / "x.onnx")])
+
+
+def test_options_are_checked():
+    with pytest.raises(ConfigError, match="multiples of 32"):
+        ExportOptions((64, 100))
