@@ -90,6 +90,11 @@ def _check(config: TrainConfig) -> None:
         raise ConfigError(f"optimizer.schedule '{config.optimizer.schedule}' is not one of step, poly")
     if config.data.depth_stride not in (1, 4):
         raise ConfigError(f"data.depth_stride {config.data.depth_stride} is not one of 1, 4")
+    if 0 < config.optimizer.schedule_steps < config.optimizer.steps:
+        raise ConfigError(
+            f"optimizer.schedule_steps {config.optimizer.schedule_steps} is less than steps {config.optimizer.steps}; "
+            "give at least as many, or 0"
+        )
     for name in ("steps", "batch_size", "accumulate", "learning_rate"):
         if getattr(config.optimizer, name) <= 0:
             raise ConfigError(f"optimizer.{name} is {getattr(config.optimizer, name)}; it must be positive")
