@@ -11,8 +11,11 @@ from dataset_fixtures import (
     write_mapillary,
     write_semkitti,
 )
+from dataset_fixtures_bag import write_lidar_bag
 
 from dps_perception.camera import Intrinsics
+from dps_perception.data.bag_index import BagOptions
+from dps_perception.data.bag_topics import BagTopics
 from dps_perception.data.datasets import FORMATS, label_space_of, open_dataset
 from dps_perception.data.dvps import DvpsFolder, write_sample
 from dps_perception.data.panoptic_ids import panoptic_of
@@ -86,6 +89,13 @@ def test_our_own_folders_take_the_runs_classes(tmp_path):
 def test_bags_open_through_the_same_door(tmp_path):
     with pytest.raises(DatasetError, match=str(tmp_path)):
         open_dataset("bag", tmp_path, "train")
+    write_lidar_bag(tmp_path / "drive", labelled=True)
+    topics, options = BagTopics(cloud=None), BagOptions(val_share=0.5, gap_s=0.0)
+    dataset = open_dataset("bag", tmp_path, "val", topics=topics, options=options)
+    assert [sample.depth_m for sample in dataset] == [None] * 5
+    for given in ({"topics": topics}, {"options": options}):
+        with pytest.raises(ConfigError, match="format 'dvps' has no topics"):
+            open_dataset("dvps", tmp_path, "val", **given)
 
 
 # Things, stuff, and a few (class id, name, is thing, colour) of each dataset's own definition.

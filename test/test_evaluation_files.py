@@ -177,7 +177,7 @@ def test_extra_predictions_are_named_but_don_t_count(trees, tmp_path, capsys):
         ([], "give either a DATASET"),
         (["street:test", "--predictions", "a", "--ground-truth", "b"], "give either a DATASET"),
         (["--predictions", "a", "--ground-truth", "b", "--weights", "w"], "--weights is for running weights"),
-        (["street:tets"], "street:test, street:validation, did you mean 'test'?"),
+        (["street:tets"], "street:validation-hard, did you mean 'test'?"),
         (["nowhere"], "no dataset 'nowhere'"),
         (["nowhere", "--size", "64x128"], "--size is for rendering"),
         (["street:test", "--label-space", "cityscape"], "did you mean 'cityscapes'?"),

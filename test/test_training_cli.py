@@ -135,6 +135,13 @@ def test_learning_lowers_the_loss(folder, tmp_path):
         (["--data.train_split", "nowhere"], "train, val"),
         (["--optimizer.batch_size", "5"], "4 images"),
         (["--run.resume", "last"], "no checkpoint"),
+        (["--data.focal_px", "0"], "data.focal_px is 0.0; it must be positive"),
+        (["--loss.depth", "-1"], "loss.depth is -1.0; it must be 0 or more"),
+        (["--optimizer.milestones", "[0.5,40]"], "optimizer.milestones is (0.5, 40.0); it must be within 0..1"),
+        (["--data.augmentation.scale", "[2.0,0.5]"], "scale (2.0, 0.5): the smallest and the largest"),
+        (["--data.augmentation.flip", "3"], "flip is 3.0"),
+        (["--data.topics.cloud", "/points"], "format 'dvps' has no topics"),
+        (["--data.bag.val_share", "2"], "val_share 2.0"),
     ],
 )
 def test_mistakes_are_named(folder, tmp_path, argv, message, capsys):

@@ -196,6 +196,20 @@ def test_an_image_without_labels_teaches_depth_alone():
     assert outputs["class_logits"].grad.abs().sum() == 0
 
 
+@pytest.mark.parametrize("points", [0, 8])
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_an_image_without_segments_leaves_the_others_mask_losses_alone(points, order):
+    outputs, nothing = perfect_outputs(10.0, 20.0), unlabelled(torch.full((4, 4), math.nan))
+    both = {name: value.repeat(2, 1, *[1] * (value.ndim - 2)) for name, value in outputs.items()}
+    torch.manual_seed(0)
+    alone = Criterion(CONFIG, LossWeights(points=points))(outputs, [two_segment_targets()])
+    torch.manual_seed(0)
+    targets = [two_segment_targets(), nothing]
+    terms = Criterion(CONFIG, LossWeights(points=points))(both, [targets[i] for i in order])
+    for name in ("bce", "dice", "depth", "classification"):
+        assert float(terms[name]) == pytest.approx(float(alone[name]), rel=1e-5), name
+
+
 def test_the_backup_query_speaks_where_no_query_does():
     # No confident query: the backup alone says 40 m where 20 m is true: ratio 2 everywhere.
     outputs = perfect_outputs(10.0, 10.0)
@@ -205,11 +219,11 @@ def test_the_backup_query_speaks_where_no_query_does():
     assert float(terms["depth"]) == pytest.approx(1.0, rel=1e-3)
 
 
-def test_points_come_from_the_generator():
+def test_points_depend_on_the_seed_alone():
     def run(seed):
-        criterion = Criterion(CONFIG, LossWeights(points=3))
-        criterion.generator = torch.Generator().manual_seed(seed)
-        return float(criterion(perfect_outputs(20.0, 20.0), [two_segment_targets()])["depth"])
+        torch.manual_seed(seed)
+        terms = Criterion(CONFIG, LossWeights(points=3))(perfect_outputs(20.0, 20.0), [two_segment_targets()])
+        return float(terms["depth"])
 
     assert run(1) == run(1)
     assert len({run(seed) for seed in range(8)}) > 1
@@ -247,6 +261,13 @@ def test_depth_continuity_by_hand():
     assert float(depth_continuity(inside, segment, torch.full((1, 4), math.nan))) == 0
 
 
+def test_unknown_depth_gives_no_gradient_of_continuity():
+    features = torch.tensor([[[1.0, 0.5, 0.0, 0.0]]], requires_grad=True)
+    depth = torch.tensor([[10.0, 10.0, math.nan, 10.0]])
+    depth_continuity(features, torch.zeros(1, 4, dtype=torch.int64), depth).backward()
+    assert features.grad.flatten().tolist() == [1.0, -1.0, 0.0, 0.0]
+
+
 def test_guidance_terms_join_the_objective():
     outputs = perfect_outputs(10.0, 20.0)
     outputs["depth_embedding"] = torch.ones(1, 3, 2, 2)
@@ -263,7 +284,7 @@ def test_balanced_points_see_small_segments():
     masks[0], masks[1, 4, 4] = 1, 1
     masks[0, 4, 4] = 0
     criterion = Criterion(CONFIG, LossWeights(points=80, balance=0.5))
-    criterion.generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
     counts = [int((criterion._mask_points(masks) == 44).sum()) for _ in range(50)]
     assert sum(counts) / 50 == pytest.approx(20.4, abs=1.5)  # 40 * 0.5 evenly, and 40 of 100 anywhere
     assert len(Criterion(CONFIG, LossWeights(points=100, balance=0.5))._mask_points(masks)) == 100

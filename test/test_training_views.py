@@ -143,6 +143,8 @@ def test_learning_rate_schedules():
     poly = OptimizerSettings(steps=1000, warmup_steps=0, schedule="poly")
     assert learning_rate_factor(500, poly) == pytest.approx(0.5**0.9)
     assert learning_rate_factor(1000, poly) == 0
+    early = OptimizerSettings(steps=500, schedule_steps=1000, warmup_steps=10, schedule="poly")
+    assert learning_rate_factor(500, early) == pytest.approx(0.5**0.9)  # ends half way down
 
 
 def test_roll_moves_pixels_about_the_optical_axis_and_keeps_depth():

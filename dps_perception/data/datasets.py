@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from ..errors import ConfigError, nearest
 from ..labels import CITYSCAPES, LabelSpace
 from ..types import Sample
+from .bag_dataset import BagDataset
+from .bag_index import BagOptions
+from .bag_topics import BagTopics
 from .cityscapes import Cityscapes, CityscapesDvps
 from .coco import CocoPanoptic
 from .dvps import DvpsFolder
@@ -41,17 +44,6 @@ _WITH_OWN_CLASSES: dict[str, type[Cityscapes | CityscapesDvps | SemkittiDvps | C
 }
 
 
-def _open_bag(root: Path | str, split: str, label_space: LabelSpace) -> Dataset:
-    from .bag_dataset import BagDataset  # rosbags is slow to import, and only bags need it
-
-    return BagDataset(root, split, label_space)
-
-
-_WITH_ANY_CLASSES: dict[str, Callable[[Path | str, str, LabelSpace], Dataset]] = {
-    "dvps": DvpsFolder,
-    "bag": _open_bag,
-}
-
 FORMATS: tuple[str, ...] = ("dvps", *_WITH_OWN_CLASSES, "bag")
 """Names that `open_dataset` knows."""
 
@@ -67,7 +59,14 @@ def label_space_of(format: str) -> LabelSpace | None:
     return _WITH_OWN_CLASSES[format].label_space if format in _WITH_OWN_CLASSES else None
 
 
-def open_dataset(format: str, root: Path | str, split: str, label_space: LabelSpace | None = None) -> Dataset:
+def open_dataset(
+    format: str,
+    root: Path | str,
+    split: str,
+    label_space: LabelSpace | None = None,
+    topics: BagTopics | None = None,
+    options: BagOptions | None = None,
+) -> Dataset:
     """Open a split of a dataset; its folders and pairs of files are checked at once, its images when read.
 
     Args:
@@ -76,14 +75,21 @@ def open_dataset(format: str, root: Path | str, split: str, label_space: LabelSp
         split: as the dataset itself names it, e.g. "training" for Mapillary Vistas.
         label_space: classes of the run. Formats with classes of their own accept only these; None takes these, and
             Cityscapes' for "dvps" and "bag".
+        topics: of bags; None finds them by type.
+        options: how samples are made of bags; None takes the defaults.
 
     Raises:
-        ConfigError: no such format, or the format has other classes than `label_space`.
+        ConfigError: no such format, the format has other classes than `label_space`, or topics or options are given
+            for another format than "bag".
         DatasetError: a folder or file is missing or can't be what the format says.
     """
     own = label_space_of(format)
+    if format == "bag":
+        return BagDataset(root, split, label_space, topics, options)
+    if (topics or BagTopics()) != BagTopics() or (options or BagOptions()) != BagOptions():
+        raise ConfigError(f"format '{format}' has no topics; topics and options of bags go with format 'bag' alone")
     if own is None:
-        return _WITH_ANY_CLASSES[format](root, split, label_space or CITYSCAPES)
+        return DvpsFolder(root, split, label_space or CITYSCAPES)
     if label_space is not None and label_space != own:
         raise ConfigError(
             f"format '{format}' has the classes of label space '{own.name}', the run those of '{label_space.name}'; "

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torchvision.transforms import v2
 
 from ..camera import Intrinsics
-from ..errors import DatasetError
+from ..errors import ConfigError, DatasetError
 from ..labels import VOID_PANOPTIC_ID
 from ..types import Sample
 from .resize import PAD_COLOR, resize_image
@@ -29,6 +29,9 @@ class Augmentation:
         color: probability of SSD's photometric distortion (brightness, contrast, saturation, hue).
         sensor: probability of another camera's faults, `sensor.degrade` (ours: real cameras differ from rendered ones).
         center_crop: crop the centre instead of a random window.
+
+    Raises:
+        ConfigError: a value is out of range.
     """
 
     scale: tuple[float, float] = (1.0, 1.0)
@@ -37,6 +40,15 @@ class Augmentation:
     color: float = 0.5
     sensor: float = 0.0
     center_crop: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1] < np.inf:
+            raise ConfigError(f"augmentation scale {self.scale}: the smallest and the largest factor, both positive")
+        for name in ("flip", "color", "sensor"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"augmentation {name} is {getattr(self, name)}; a probability is within 0..1")
+        if not 0 <= self.rotation <= 180:
+            raise ConfigError(f"augmentation rotation is {self.rotation} degrees; it must be within 0..180")
 
 
 NO_AUGMENTATION = Augmentation(flip=0.0, color=0.0)

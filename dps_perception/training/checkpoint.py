@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def write_weights(path: Path, network: EfficientDPS, lineage: Lineage, steps: in
         min_depth_m=data.min_depth_m,
         max_depth_m=network.config.max_depth_m,
         training=lineage.training(steps),
-        scores=measured,
+        scores={name: value for name, value in measured.items() if math.isfinite(value)},  # NaN: nothing to score
     )
     return save_weights(path, network, info)
 

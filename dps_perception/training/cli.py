@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
 
@@ -13,10 +15,44 @@ from ..data.check import check_dataset
 from ..errors import ConfigError, nearest
 from ..models.efficientdps import SIZE_MULTIPLE
 from .config import TrainConfig
+from .criterion import LossWeights
 from .data import open_splits
 from .fit import say, train
 
 __all__ = ["build_parser", "command", "main", "parse", "train"]
+
+_LIMITS: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
+    (
+        (
+            "optimizer.steps",
+            "optimizer.batch_size",
+            "optimizer.accumulate",
+            "optimizer.learning_rate",
+            "run.validate_every",
+            "data.focal_px",
+        ),
+        "positive",
+        lambda x: 0 < x < math.inf,
+    ),
+    (
+        (
+            "data.val_limit",
+            "data.min_area_px",
+            "data.min_depth_m",
+            "data.workers",
+            "optimizer.weight_decay",
+            "optimizer.warmup_steps",
+            "optimizer.clip_norm",
+            "run.pictures",
+            *(f"loss.{field.name}" for field in fields(LossWeights)),
+        ),
+        "0 or more",
+        lambda x: 0 <= x < math.inf,
+    ),
+    (("loss.balance", "optimizer.milestones"), "within 0..1", lambda x: 0 <= x <= 1),
+    (("run.ema_decay",), "in 0..1, 1 excluded", lambda x: 0 <= x < 1),
+)
+"""Settings, what they may be, and whether a number is that."""
 
 
 def build_parser() -> ArgumentParser:
@@ -90,15 +126,17 @@ def _check(config: TrainConfig) -> None:
         raise ConfigError(f"optimizer.schedule '{config.optimizer.schedule}' is not one of step, poly")
     if config.data.depth_stride not in (1, 4):
         raise ConfigError(f"data.depth_stride {config.data.depth_stride} is not one of 1, 4")
-    for name in ("steps", "batch_size", "accumulate", "learning_rate"):
-        if getattr(config.optimizer, name) <= 0:
-            raise ConfigError(f"optimizer.{name} is {getattr(config.optimizer, name)}; it must be positive")
-    if config.run.validate_every <= 0:
-        raise ConfigError(f"run.validate_every is {config.run.validate_every}; it must be positive")
-    if not 0 <= config.run.ema_decay < 1:
-        raise ConfigError(f"run.ema_decay is {config.run.ema_decay}; it must be in 0..1, 1 excluded")
-    if config.run.pictures < 0:
-        raise ConfigError(f"run.pictures is {config.run.pictures}; 0 draws none")
+    if 0 < config.optimizer.schedule_steps < config.optimizer.steps:
+        raise ConfigError(
+            f"optimizer.schedule_steps {config.optimizer.schedule_steps} is less than steps {config.optimizer.steps}; "
+            "give at least as many, or 0"
+        )
+    for names, allowed, fits in _LIMITS:
+        for name in names:
+            group, _, key = name.partition(".")
+            value = getattr(getattr(config, group), key)
+            if not all(map(fits, value if isinstance(value, tuple) else [value])):
+                raise ConfigError(f"{name} is {value}; it must be {allowed}")
 
 
 def command(argv: Sequence[str] | None) -> None:

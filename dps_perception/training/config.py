@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..data.bag_index import BagOptions
+from ..data.bag_topics import BagTopics
 from ..data.transforms import Augmentation
 from ..models.fusion import FusionThresholds
 from .criterion import LossWeights
@@ -53,6 +55,8 @@ class DataSettings:
             for sparse depth (LiDAR), of which a stride of 4 sees one point in 16.
         min_depth_m: lower end of the depth range stated in the weights file, metres.
         workers: processes that load and augment.
+        topics: of bags (format "bag"), where they are not found by type: image, camera_info, depth or cloud, panoptic.
+        bag: how samples are made of bags: which images are kept, undistortion, occlusion, the validation share, ...
     """
 
     format: str = "dvps"
@@ -67,6 +71,8 @@ class DataSettings:
     depth_stride: int = 4
     min_depth_m: float = 0.5
     workers: int = 1
+    topics: BagTopics = field(default_factory=BagTopics)
+    bag: BagOptions = field(default_factory=BagOptions)
 
 
 @dataclass
@@ -79,6 +85,7 @@ class OptimizerSettings:
         batch_size: images per process and forward pass.
         accumulate: forward passes whose gradients are averaged for one optimiser step.
         steps: optimiser steps in all.
+        schedule_steps: steps that the schedule spans; 0 for `steps`, more for a stage that ends before it is run down.
         warmup_steps: linear warm-up.
         schedule: "step" (paper: divided by 10 at each milestone) or "poly" (power 0.9 to zero).
         milestones: shares of `steps` at which "step" divides (paper: 40 and 46 of 50 epochs).
@@ -90,6 +97,7 @@ class OptimizerSettings:
     batch_size: int = 4
     accumulate: int = 1
     steps: int = 10000
+    schedule_steps: int = 0
     warmup_steps: int = 200
     schedule: str = "step"
     milestones: tuple[float, ...] = (0.8, 0.92)

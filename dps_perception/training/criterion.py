@@ -55,14 +55,13 @@ class LossWeights:
 
 
 class Criterion:
-    """Losses of a batch; `weights` scale the terms. `generator` (CPU) chooses points; None: torch's own.
+    """Losses of a batch; `weights` scale the terms. Points are chosen with torch's own generator on the CPU.
 
     `lap` is called with "matching" once the queries are matched (for a clock).
     """
 
     def __init__(self, config: EfficientDPSConfig, weights: LossWeights) -> None:
         self.config, self.weights = config, weights
-        self.generator: torch.Generator | None = None
         self.lap: Callable[[str], None] = lambda stage: None
 
     def __call__(self, outputs: Mapping[str, Tensor], targets: Sequence[Targets]) -> dict[str, Tensor]:
@@ -89,6 +88,8 @@ class Criterion:
         if any(len(query) for query, _ in matched):
             logits, wanted, valid = [], [], []
             for b, (query, target) in enumerate(matched):
+                if not len(query):
+                    continue
                 cells = self._mask_points(masks[b])
                 logits.append(sample(mask_logits[b, query], cells, targets[b].valid.shape).flatten())
                 wanted.append(masks[b].flatten(1)[:, cells][target].flatten())
@@ -117,8 +118,8 @@ class Criterion:
         return {name: getattr(self.weights, name) * value for name, value in terms.items()}
 
     def _mask_points(self, masks: Tensor) -> Tensor:
-        """(P,) stride-4 cells that the mask losses of an image look at: (T, h, w) masks in 0..1."""
-        cells = torch.arange(masks[0].numel() if len(masks) else 0, device=masks.device)
+        """(P,) stride-4 cells that the mask losses of an image look at: (T, h, w) masks in 0..1, T at least 1."""
+        cells = torch.arange(masks[0].numel(), device=masks.device)
         chosen = self._choose(cells)
         even = round(self.weights.balance * len(chosen))
         if len(chosen) == len(cells) or not even:
@@ -126,13 +127,13 @@ class Criterion:
         share, owner = masks.flatten(1).max(0)
         area = owner[share > 0].bincount(minlength=len(masks)).clamp(min=1)
         weight = ((share > 0) / area[owner]).cpu()
-        return torch.cat([chosen[even:], weight.multinomial(even, True, generator=self.generator).to(cells.device)])
+        return torch.cat([chosen[even:], weight.multinomial(even, True).to(cells.device)])
 
     def _choose(self, cells: Tensor) -> Tensor:
         """All of `cells`, or a fresh random choice of `weights.points` of them."""
         if not 0 < self.weights.points < len(cells):
             return cells
-        order = torch.randperm(len(cells), generator=self.generator)  # on the CPU, where the generator lives
+        order = torch.randperm(len(cells))  # on the CPU, so that every device draws the same
         return cells[order[: self.weights.points].to(cells.device)]
 
     def _depth(

@@ -150,7 +150,7 @@ def open_splits(config: TrainConfig) -> tuple[Dataset, Dataset]:
     if name and name not in LABEL_SPACES:
         raise ConfigError(f"label space '{name}' is not one of {', '.join(LABEL_SPACES)}{nearest(name, LABEL_SPACES)}")
     train, validation = (
-        open_dataset(data.format, data.root, split, LABEL_SPACES.get(name))
+        open_dataset(data.format, data.root, split, LABEL_SPACES.get(name), data.topics, data.bag)
         for split in (data.train_split, data.val_split)
     )
     return train, validation

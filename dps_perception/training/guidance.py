@@ -93,6 +93,7 @@ def depth_continuity(features: Tensor, segment: Tensor, depth: Tensor) -> Tensor
         step = (d[:, 1:].log() - d[:, :-1].log()).abs()
         together = (s[:, 1:] == s[:, :-1]) & (s[:, 1:] >= 0) & step.isfinite()
         change = (f[:, :, 1:] - f[:, :, :-1]).abs().mean(0)
-        total = total + (change * torch.exp(-CONTINUITY * step))[together].sum()
+        # Chosen first: a product with a NaN step would give a NaN gradient even where it is left out of the sum.
+        total = total + (change[together] * torch.exp(-CONTINUITY * step[together])).sum()
         count += int(together.sum())
     return total / max(1, count)

@@ -176,6 +176,7 @@ def learning_rate_factor(step: int, settings: OptimizerSettings) -> float:
     """Share of the peak learning rate at a step: linear warm-up, then "step" or "poly"."""
     if step < settings.warmup_steps:
         return (step + 1) / settings.warmup_steps
+    span = settings.schedule_steps or settings.steps
     if settings.schedule == "poly":
-        return max(0.0, 1 - step / settings.steps) ** 0.9
-    return 0.1 ** sum(step >= share * settings.steps for share in settings.milestones)
+        return max(0.0, 1 - step / span) ** 0.9
+    return 0.1 ** sum(step >= share * span for share in settings.milestones)
