@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | lock | clean. Everything lives in .venv; nothing outside this folder is changed.
+# make setup | demo | test | test-gpu | lint | lock | clean. Everything lives in .venv; nothing outside this folder is changed.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ export AMENT_PREFIX_PATH := $(CURDIR)/$(VENV)
 # Without this profile images between processes are lost; its comments say why.
 export FASTDDS_DEFAULT_PROFILES_FILE := $(CURDIR)/config/fastdds.xml
 
-.PHONY: setup demo test lint lock clean
+.PHONY: setup demo test test-gpu lint lock clean
 
 setup:
 	@command -v $(PYTHON) >/dev/null || { echo "set-up: no Python found; apt install python3.11 python3.11-dev" >&2; exit 1; }
@@ -32,6 +32,10 @@ lint: setup
 # TEST_ARGS: for pytest, such as "-k camera" or "test/test_core_labels.py".
 test: lint
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
+
+# What only a GPU can show: CUDA graphs, ONNX Runtime on CUDA, TensorRT engines. Each test says why it is skipped where it is.
+test-gpu: setup
+	@$(BIN)/python -m pytest -m gpu $(TEST_ARGS)
 
 # The pins as they are now stay; UPGRADE=--upgrade looks for newer ones, UPGRADE="--upgrade-package NAME" for one.
 lock: setup

@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
-from backend_fixtures import SIZE, onnx, weights  # noqa: F401
+from backend_fixtures import SIZE
 
-from dps_perception.errors import BackendError, ConfigError
-from dps_perception.inference.backends import engine_cache, prepare
+from dps_perception.errors import BackendError, ConfigError, ModelLoadError
+from dps_perception.inference.backends import engine_cache, prepare, registry, tensorrt_backend
 from dps_perception.inference.backends.engine_cache import Key, cache_folder, cached, problem_with, run_build
 from dps_perception.inference.backends.files import (
     EngineFile,
@@ -148,32 +148,58 @@ def test_a_build_that_fails_says_why(body, message, tmp_path, monkeypatch):
         run_build("work", module(tmp_path, monkeypatch, body), [], lambda _: None)
 
 
-def test_weights_are_exported_into_the_cache_once(weights, onnx, tmp_path, monkeypatch):  # noqa: F811
+def test_weights_are_exported_into_the_cache_once(small_weights, small_onnx, tmp_path, monkeypatch):
     calls = []
 
     def run(what, name, arguments, progress):
         calls.append((name, arguments))
-        Path(arguments[arguments.index("--output") + 1]).write_bytes(onnx.read_bytes())
+        Path(arguments[arguments.index("--output") + 1]).write_bytes(small_onnx.read_bytes())
 
     monkeypatch.setattr(prepare, "run_build", run)
-    paths = {prepare.onnx_for(open_model(weights), SIZE, "fp32", tmp_path, None) for _ in range(2)}
+    paths = {prepare.onnx_for(open_model(small_weights), SIZE, "fp32", tmp_path, None) for _ in range(2)}
     assert len(calls) == 1
     (path,) = paths
-    assert onnx_metadata(path)["key"]["weights_sha256"] == open_model(weights).info.weights_sha256
+    assert onnx_metadata(path)["key"]["weights_sha256"] == open_model(small_weights).info.weights_sha256
     assert calls[0][0] == "dps_perception.inference.export_cli"
 
 
-def test_an_engine_is_built_into_the_cache_once(onnx, tmp_path, monkeypatch):  # noqa: F811
-    model, runtime = open_model(onnx), TensorRT(None, "tensorrt_rtx", "1.7")
+def test_an_engine_is_built_into_the_cache_once(small_onnx, tmp_path, monkeypatch):
+    model, runtime = open_model(small_onnx), TensorRT(None, "tensorrt_rtx", "1.7")
     builds = []
 
-    def build(source, path, runtime, capability, progress):
+    def build(source, path, runtime, gpu, progress):
         builds.append(source)
-        write(path, Key(model.info.weights_sha256, SIZE, "fp32", runtime.name, runtime.version, capability))
+        write(path, Key(model.info.weights_sha256, SIZE, "fp32", runtime.name, runtime.version, gpu))
 
     monkeypatch.setattr(prepare, "build_apart", build)
-    monkeypatch.setattr(prepare, "own_capability", lambda device=0: "8.6")
     for _ in range(2):
-        path = prepare.engine_for(model, SIZE, "fp32", runtime, "auto", tmp_path, None)
-    assert builds == [onnx]
-    assert path.name.endswith("_64x128_fp32_tensorrt_rtx_1.7_8.6.engine")
+        path = prepare.engine_for(model, SIZE, "fp32", runtime, "8.6 NVIDIA RTX A5000", tmp_path, None)
+    assert builds == [small_onnx]
+    assert path.name.endswith("_64x128_fp32_tensorrt_rtx_1.7_8.6-NVIDIA-RTX-A5000.engine")
+
+
+def test_an_engine_that_the_runtime_refuses_is_built_again_once(small_onnx, tmp_path, monkeypatch):
+    builds, opened = [], []
+
+    def engine(model, *_):
+        path = tmp_path / "x.engine"
+        if not path.exists():
+            builds.append(path)
+            write(path)
+        return path
+
+    class Backend:
+        def __init__(self, path, *_):
+            opened.append(path)
+            if len(opened) == 1:
+                raise ModelLoadError("tensorrt_rtx refuses x.engine")
+
+    monkeypatch.setattr(registry, "require", lambda name: None)
+    monkeypatch.setattr(registry, "find_tensorrt", lambda mode: TensorRT(None, "tensorrt_rtx", "1.7"))
+    monkeypatch.setattr(registry, "own_gpu", lambda *_: "8.6")
+    monkeypatch.setattr(registry, "engine_for", engine)
+    monkeypatch.setattr(tensorrt_backend, "TensorRTBackend", Backend)
+    said = []
+    registry.open_backend("tensorrt", open_model(small_onnx), device="cpu", progress=said.append)
+    assert (len(builds), len(opened)) == (2, 2)
+    assert said == ["tensorrt_rtx refuses x.engine; it is built again"]

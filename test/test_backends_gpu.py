@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from backend_fixtures import SIZE, weights  # noqa: F401
+from backend_fixtures import SIZE
 
 from dps_perception.inference.agreement import agreement
 from dps_perception.inference.backends.devices import no_gpu
@@ -20,14 +20,16 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "precision", "mode"), CASES)
 @pytest.mark.timeout(600)
-def test_the_same_answer_as_fp32_pytorch_and_the_memory_comes_back(name, precision, mode, weights, tmp_path):  # noqa: F811
+def test_the_same_answer_as_fp32_pytorch_and_the_memory_comes_back(name, precision, mode, small_weights, tmp_path):
     if reason := availability()[name]:
         pytest.skip(reason)
     if name == "onnxruntime" and not onnxruntime_has_gpu():
         pytest.skip("this onnxruntime is without CUDA: pip install onnxruntime-gpu")
     image = random_image(SIZE)[0]
-    expected = Predictor.load(weights, device="cpu", precision="fp32").predict(image)
-    predictor = Predictor.load(weights, backend=name, device="cuda", precision=precision, mode=mode, cache=tmp_path)
+    expected = Predictor.load(small_weights, device="cpu", precision="fp32").predict(image)
+    predictor = Predictor.load(
+        small_weights, backend=name, device="cuda", precision=precision, mode=mode, cache=tmp_path
+    )
     predictor.warm_up()
     assert all(t.device.type == "cuda" for t in predictor.tensors(image).values())
     seen = [predictor.predict(image) for _ in range(3)]
@@ -37,7 +39,9 @@ def test_the_same_answer_as_fp32_pytorch_and_the_memory_comes_back(name, precisi
     torch.cuda.empty_cache()
     before = torch.cuda.memory_reserved()
     for _ in range(3):
-        again = Predictor.load(weights, backend=name, device="cuda", precision=precision, mode=mode, cache=tmp_path)
+        again = Predictor.load(
+            small_weights, backend=name, device="cuda", precision=precision, mode=mode, cache=tmp_path
+        )
         again.warm_up()
         again.close()
     torch.cuda.empty_cache()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from backend_fixtures import SIZE, onnx, weights  # noqa: F401
+from backend_fixtures import SIZE
 
 from dps_perception.errors import BackendError, ConfigError, ModelLoadError
 from dps_perception.inference import export_cli
@@ -14,26 +14,26 @@ from dps_perception.labels import CITYSCAPES
 from dps_perception.models.weights import load_weights
 
 
-def test_the_file_says_all_that_its_weights_say(onnx, weights):  # noqa: F811
-    model, (_, info) = open_model(onnx), load_weights(weights)
+def test_the_file_says_all_that_its_weights_say(small_onnx, small_weights):
+    model, (_, info) = open_model(small_onnx), load_weights(small_weights)
     assert model.info == info
     assert model.info.label_space == CITYSCAPES
     assert (model.kind, model.precision, model.input_size(None)) == ("onnx", "fp32", SIZE)
 
 
-def test_our_reader_of_metadata_agrees_with_onnx(onnx):  # noqa: F811
+def test_our_reader_of_metadata_agrees_with_onnx(small_onnx):
     import json
 
     from onnx import load
 
-    props = {entry.key: entry.value for entry in load(onnx).metadata_props}
-    assert onnx_metadata(onnx) == json.loads(props["dps_perception"])
+    props = {entry.key: entry.value for entry in load(small_onnx).metadata_props}
+    assert onnx_metadata(small_onnx) == json.loads(props["dps_perception"])
 
 
-def test_the_image_goes_in_as_the_camera_gives_it_and_no_batch_norm_is_left(onnx):  # noqa: F811
+def test_the_image_goes_in_as_the_camera_gives_it_and_no_batch_norm_is_left(small_onnx):
     from onnx import TensorProto, load
 
-    graph = load(onnx).graph
+    graph = load(small_onnx).graph
     (image,) = graph.input
     assert image.type.tensor_type.elem_type == TensorProto.UINT8
     assert [d.dim_value for d in image.type.tensor_type.shape.dim] == [1, *SIZE, 3]
@@ -41,25 +41,25 @@ def test_the_image_goes_in_as_the_camera_gives_it_and_no_batch_norm_is_left(onnx
     assert "BatchNormalization" not in {node.op_type for node in graph.node}
 
 
-def test_the_command_compares_with_pytorch(weights, onnx, capsys):  # noqa: F811
-    export_cli._compare(str(weights), onnx, SIZE)
+def test_the_command_compares_with_pytorch(small_weights, small_onnx, capsys):
+    export_cli._compare(str(small_weights), small_onnx, SIZE)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     assert {(row[0], row[1]) for row in rows} >= {("street", "mask_logits"), ("random", "depth_logits")}
     assert all(float(row[3]) < 1e-3 for row in rows)
 
 
-def test_a_file_that_differs_from_pytorch_is_taken_away(weights, onnx, tmp_path, capsys):  # noqa: F811
+def test_a_file_that_differs_from_pytorch_is_taken_away(small_weights, small_onnx, tmp_path, capsys):
     from onnx import load, numpy_helper
 
-    proto = load(onnx)
+    proto = load(small_onnx)
     weight = next(w for w in proto.graph.initializer if len(w.dims) == 4)
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * 1.1, weight.name))
     import onnx as package
 
     wrong = tmp_path / "wrong.onnx"
-    save_onnx(package, proto, onnx_metadata(onnx), wrong)
+    save_onnx(package, proto, onnx_metadata(small_onnx), wrong)
     with pytest.raises(BackendError, match="differs from PyTorch"):
-        export_cli._compare(str(weights), wrong, SIZE)
+        export_cli._compare(str(small_weights), wrong, SIZE)
     assert not wrong.exists()
 
 
@@ -68,23 +68,23 @@ def test_differences_by_hand():
     assert differences({"a": torch.tensor([1.0, 5.0])}, seen) == {"a": (0.5, 0.1)}
 
 
-def test_a_predictor_of_the_file_alone_gives_the_same_answer(weights, onnx):  # noqa: F811
+def test_a_predictor_of_the_file_alone_gives_the_same_answer(small_weights, small_onnx):
     image = random_image((60, 100))[0]
-    expected = Predictor.load(weights, precision="fp32").predict(image)
-    seen = Predictor.load(onnx, backend="onnxruntime", device="cpu").predict(image)
+    expected = Predictor.load(small_weights, precision="fp32").predict(image)
+    seen = Predictor.load(small_onnx, backend="onnxruntime", device="cpu").predict(image)
     assert (expected.panoptic == seen.panoptic).mean() > 0.999
     np.testing.assert_allclose(seen.depth_m, expected.depth_m, rtol=1e-3)
 
 
-def test_another_size_than_the_files_is_refused(onnx):  # noqa: F811
+def test_another_size_than_the_files_is_refused(small_onnx):
     with pytest.raises(ConfigError, match=r"64x128, not 96x128; export it again with --size 96x128"):
-        Predictor.load(onnx, backend="onnxruntime", input_size=(96, 128))
+        Predictor.load(small_onnx, backend="onnxruntime", input_size=(96, 128))
 
 
 @pytest.mark.parametrize("cut", [0, 1, 30, 5000, -1, -300, -100_000])
-def test_truncated_files_are_named(onnx, tmp_path, cut):  # noqa: F811
+def test_truncated_files_are_named(small_onnx, tmp_path, cut):
     short = tmp_path / "short.onnx"
-    short.write_bytes(onnx.read_bytes()[:cut])
+    short.write_bytes(small_onnx.read_bytes()[:cut])
     with pytest.raises(ModelLoadError, match=r"short\.onnx.*truncated"):
         open_model(short)
 
@@ -106,9 +106,9 @@ def test_foreign_files_are_named(tmp_path):
         open_model(tmp_path / "x.engine")
 
 
-def test_torch_says_which_backends_run_an_onnx_file(onnx):  # noqa: F811
-    with pytest.raises(ModelLoadError, match=r"torch can't run .*onnx.*onnxruntime, openvino"):
-        open_backend("torch", open_model(onnx))
+def test_torch_says_which_backends_run_an_onnx_file(small_onnx):
+    with pytest.raises(ModelLoadError, match=r"torch can't run .*small\.onnx.*onnxruntime, openvino"):
+        open_backend("torch", open_model(small_onnx))
 
 
 @pytest.mark.parametrize(
@@ -119,6 +119,8 @@ def test_torch_says_which_backends_run_an_onnx_file(onnx):  # noqa: F811
         (["--output", "x.txt"], r"ending in \.onnx"),
         (["--output", "x.onnx", "--engine"], r"ending in \.engine"),
         (["--output", "x.onnx", "--capability", "8.6"], "for --engine"),
+        ([], r"--output is needed.*\.onnx"),
+        (["--engine", "--dynamic-batch"], "engines in the cache are for one image"),
         (["--output", "x.onnx", "--calibrate", "street:test"], "for --int8"),
         (["--output", "x.onnx", "--int8", "--precision", "fp16"], "goes without"),
         (["nowhere", "--output", "x.onnx"], "no weights file"),
@@ -132,10 +134,10 @@ def test_bad_arguments(arguments, message, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_exporter_names_the_packages(weights, tmp_path, monkeypatch):  # noqa: F811
+def test_missing_exporter_names_the_packages(small_weights, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
     with pytest.raises(BackendError, match="pip install onnx onnxscript"):
-        export_cli.command([str(weights), "--output", str(tmp_path / "x.onnx")])
+        export_cli.command([str(small_weights), "--output", str(tmp_path / "x.onnx")])
 
 
 def test_options_are_checked():

@@ -13,6 +13,13 @@ from numpy.typing import DTypeLike, NDArray
 from ..camera import Intrinsics
 from ..errors import DatasetError
 
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files that lie in a folder, by name."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+
 
 def split_folder(parent: Path, split: str) -> Path:
     """`parent / split`.

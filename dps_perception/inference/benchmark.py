@@ -1,4 +1,4 @@
-"""`dps_benchmark`: count a network's parameters and multiply-adds, or time the Predictor's stages on this machine."""
+"""`dps_benchmark`: count a network's parameters and multiply-adds, or measure backends side by side on this machine."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm import tqdm
 
 from .. import cli
+from ..data.layout import read_image
 from ..errors import ConfigError
 from ..files import replacing
 from ..models.config import PRESETS, EfficientDPSConfig, preset
 from ..models.efficientdps import SIZE_MULTIPLE, EfficientDPS
-from .predictor import Predictor
+from ..types import Sample
+from .backends.model_file import open_model
+from .comparison import EVERY, REFERENCE, Candidate, candidates, compare, markdown, missing, table
+from .sources import STREET, open_source
 
-STAGES = ("preprocess", "inference", "fusion")
+MARKS = ("<!-- backends -->", "<!-- /backends -->")
 
 
 def count(config: EfficientDPSConfig, size_hw: tuple[int, int]) -> dict[str, int]:
@@ -44,25 +46,6 @@ def count(config: EfficientDPSConfig, size_hw: tuple[int, int]) -> dict[str, int
     return {"params": sum(p.numel() for p in network.parameters()), "macs": counter.get_total_flops() // 2}
 
 
-def time_stages(predictor: Predictor, image: np.ndarray, runs: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of each stage and in all: minimum, median and 95th percentile over `runs` after a warm-up."""
-    for _ in range(3):
-        predictor.predict(image)
-    rows = []
-    for _ in tqdm(range(runs), unit="run", disable=None):
-        timings = predictor.predict(image).timings_ms
-        rows.append([*(timings[s] for s in STAGES), sum(timings[s] for s in STAGES)])
-    table = np.array(rows)
-    return {
-        name: {
-            "min_ms": float(column.min()),
-            "median_ms": float(np.median(column)),
-            "p95_ms": float(np.percentile(column, 95)),
-        }
-        for name, column in zip((*STAGES, "total"), table.T, strict=True)
-    }
-
-
 def hardware() -> dict[str, Any]:
     """What the numbers were measured on."""
     return {
@@ -75,16 +58,13 @@ def hardware() -> dict[str, Any]:
 
 
 def command(argv: Sequence[str] | None) -> None:
-    """Count or time, print a table, and write JSON where asked."""
+    """Count or measure, print a table, and write it where asked."""
     args = _parser().parse_args(argv)
     size = cli.parse_size(args.size) if args.size else None
-    if args.count:
-        result = _count(args.preset, size or (1024, 2048), args.panoptic_only)
-    else:
-        result = _parity(args, size) if args.parity else _time(args, size)
+    result = _count(args.preset, size or (1024, 2048), args.panoptic_only) if args.count else _measure(args, size)
     if args.json:
         with replacing(args.json) as path:
-            path.write_text(json.dumps(result, indent=1))
+            path.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def _count(name: str, size: tuple[int, int], panoptic_only: bool) -> dict[str, Any]:
@@ -95,56 +75,67 @@ def _count(name: str, size: tuple[int, int], panoptic_only: bool) -> dict[str, A
     return {"preset": name, "size": list(size), "panoptic_only": panoptic_only, **counted}
 
 
-def _parity(args: argparse.Namespace, size: tuple[int, int] | None) -> dict[str, Any]:
-    from .parity import parity, table
-
-    rows = parity(args.weights, device=args.device, input_size=size, images=args.images)
-    print(", ".join(f"{k} {v}" for k, v in hardware().items()))
-    print(table(rows))
-    return {"weights": args.weights or "shipped", "hardware": hardware(), "rows": rows}
-
-
-def _time(args: argparse.Namespace, size: tuple[int, int] | None) -> dict[str, Any]:
-    if args.runs < 1:
-        raise ConfigError(f"--runs {args.runs}: must be 1 or more")
-    predictor = Predictor.load(
-        args.weights, backend=args.backend, device=args.device, precision=args.precision, input_size=size,
-        mode=args.mode, progress=print,
-    )  # fmt: skip
-    if args.image:
-        from ..data.dvps import read_image
-
-        image = read_image(Path(args.image))
-    else:
-        from ..data.street import single_image
-        from ..data.street.seeds import TEST
-
-        image = single_image(TEST[0], *predictor.input_size).image
-    stages = time_stages(predictor, image, args.runs)
-    counted = count(predictor.model.config, predictor.input_size)
-    machine = hardware()
-    print(
-        f"{predictor.model.model_id}, {predictor.backend_name} {predictor.precision} on {predictor.device}, network "
-        f"{predictor.input_size[0]}x{predictor.input_size[1]} ({counted['macs'] / 1e9:.1f} GMAC), "
-        f"image {image.shape[0]}x{image.shape[1]}, {args.runs} runs"
+def _measure(args: argparse.Namespace, size: tuple[int, int] | None) -> dict[str, Any]:
+    if args.runs < 1 or args.images < 1:
+        raise ConfigError(f"--runs {args.runs}, --images {args.images}: both must be 1 or more")
+    if args.markdown:
+        _between_marks(args.markdown)  # now, not after the measurements
+    weights, backends = args.weights or [""], args.backend.split(",")
+    precisions = args.precision.split(",")
+    every = EVERY in backends
+    wanted = candidates(weights, backends, precisions, args.device, args.mode)
+    if args.parity:
+        reference = Candidate(weights[0], *REFERENCE)
+        wanted = [reference, *(c for c in wanted if c != reference)]
+    samples = _samples(args)
+    rows = compare(
+        wanted, samples, device=args.device, input_size=size, runs=args.runs, agree=args.parity, keep_going=every,
+        progress=print,
+    ) + (missing() if every else [])  # fmt: skip
+    model = open_model(weights[0])
+    height, width = model.input_size(size)
+    image = samples[0].image.shape
+    about = (
+        f"{model.info.model_id}, network {height}x{width}, {len(samples)} images of {image[0]}x{image[1]}, "
+        f"{max(args.runs, len(samples))} runs"
     )
-    print(", ".join(f"{k} {v}" for k, v in machine.items()))
-    print(f"{'stage':<12}{'min':>9}{'median':>9}{'p95':>9}  ms")
-    for name, row in stages.items():
-        print(f"{name:<12}{row['min_ms']:9.1f}{row['median_ms']:9.1f}{row['p95_ms']:9.1f}")
+    machine = hardware()
+    described = ", ".join(f"{key} {value}" for key, value in machine.items())
+    print(f"{about}\n{described}\n{table(rows)}")
+    if args.markdown:
+        before, after = _between_marks(args.markdown)
+        with replacing(args.markdown) as path:
+            path.write_text(f"{before}\n{markdown(rows)}\n\n{about}; {described}.\n{after}")
     return {
-        "model_id": predictor.model.model_id,
-        "backend": predictor.backend_name,
-        "runtime": predictor.backend.describe(),
-        "precision": predictor.precision,
-        "device": predictor.device,
-        "network_size": list(predictor.input_size),
-        "image_size": list(image.shape[:2]),
-        "runs": args.runs,
+        "model_id": model.info.model_id,
+        "weights_sha256": model.info.weights_sha256,
+        "network_size": [height, width],
+        "image_size": list(image[:2]),
+        "images": args.data,
         "hardware": machine,
-        "stages": stages,
-        **counted,
+        "rows": [row.to_dict() for row in rows],
     }
+
+
+def _samples(args: argparse.Namespace) -> list[Sample]:
+    if args.image:
+        return [Sample(read_image(Path(args.image)), None, None, None, Path(args.image).stem)]
+    number = args.images if args.parity else 1
+    return list(open_source(args.data, split=args.split, limit=number))
+
+
+def _between_marks(path: Path) -> tuple[str, str]:
+    """What stands before and after the table in a file, marks included.
+
+    Raises:
+        ConfigError: the file lacks the marks.
+    """
+    text = path.read_text() if path.is_file() else ""
+    before, start, rest = text.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not start or not end:
+        raise ConfigError(f"--markdown {path}: it needs the lines {MARKS[0]} and {MARKS[1]}; the table goes in between")
+    return before + start, end + after
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -154,22 +145,33 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--panoptic-only", action="store_true", help="for --count, the model without depth")
     parser.add_argument("--size", help="network input HEIGHTxWIDTH (timing: the weights' own; --count: 1024x2048)")
     parser.add_argument(
-        "--weights", default="", help="weights, ONNX or engine file, or shipped name (default: shipped)"
+        "--weights",
+        nargs="+",
+        metavar="FILE",
+        help="weights, ONNX or engine files, or shipped names (default: shipped)",
     )
-    parser.add_argument("--image", help="image file to time on (default: a held-out street scene)")
+    parser.add_argument("--image", help="image file to measure on (default: the first of --data)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16 or fp16")
     parser.add_argument(
-        "--backend",
-        default="torch",
-        help="torch (default), onnxruntime, openvino, tensorrt, or auto: the fastest",
-    )
-    parser.add_argument("--mode", default="", help="torch: eager, compile, cuda_graphs; onnxruntime: tensorrt")
+        "--backend", default="torch",
+        help="one or more with commas: torch (default), onnxruntime, openvino, tensorrt, auto (the fastest); or all",
+    )  # fmt: skip
     parser.add_argument(
-        "--parity", action="store_true", help="compare all backends and precisions with fp32 PyTorch on street images"
+        "--precision", default="auto", help="one or more with commas: auto, fp32, bf16, fp16, int8; or all"
     )
-    parser.add_argument("--images", type=int, default=20, help="for --parity, the number of images (default 20)")
-    parser.add_argument("--runs", type=int, default=30, help="timed runs after 3 to warm up (default 30)")
+    parser.add_argument(
+        "--mode", default="", help="torch: eager, compile, cuda_graphs; onnxruntime: tensorrt; tensorrt: tensorrt_rtx"
+    )
+    parser.add_argument(
+        "--parity", action="store_true", help="compare with fp32 PyTorch and with the labels, on --images of --data"
+    )
+    parser.add_argument(
+        "--data", default=f"{STREET}test", help="images to measure on, as for dps_evaluate (default: street:test)"
+    )
+    parser.add_argument("--split", default="test", help="subfolder of a dataset folder (default: test)")
+    parser.add_argument("--images", type=int, default=20, help="for --parity, the number of images (default: 20)")
+    parser.add_argument("--runs", type=int, default=30, help="timed images after a warm-up (default: 30)")
+    parser.add_argument("--markdown", type=Path, help=f"put the table into this file, between {' and '.join(MARKS)}")
     parser.add_argument("--json", type=Path, help="write the result to this file")
     return parser
 

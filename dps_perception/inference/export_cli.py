@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,14 +14,15 @@ from ..errors import BackendError, ConfigError, ModelLoadError
 _EPILOG = """examples:
   dps_export --output street.onnx
   dps_export my.safetensors --size 512x1024 --precision fp16 --output my.onnx
-  dps_export my.safetensors --engine --capability 8.6 --precision fp16 --output my.engine
-  dps_export --int8 --calibrate data/street --split train --output street_int8.onnx
+  dps_export my.safetensors --engine                     (for this GPU, into the cache: the node then starts at once)
+  dps_export my.safetensors --engine --capability 8.6 --output my.engine
+  dps_export --int8 --calibrate my_images --output street_int8.onnx
 """
 LARGEST = {"fp32": 1e-3, "fp16": 5e-2}
 """Differences to PyTorch above this share of a tensor's largest value are an error: the export went wrong.
 
-Held on the street image. On noise, queries may find nothing, all their activations lie below the -18 at which ONNX Runtime
-cuts off its sigmoid, and their mean is then over other pixels; such queries become no segments.
+Held on the street image. On noise, queries may find nothing, all their activations lie below the -18 at which
+ONNX Runtime cuts off its sigmoid, and their mean is then over other pixels; such queries become no segments.
 """
 
 
@@ -31,27 +33,37 @@ def command(argv: Sequence[str] | None) -> None:
         DpsError: a bad argument, weights that can't be loaded, or an export that fails or differs from PyTorch.
     """
     args = _parser().parse_args(argv)
-    if args.output.is_dir() or args.output.suffix != (".engine" if args.engine else ".onnx"):
-        raise ConfigError(f"--output {args.output}: give a file name ending in {'.engine' if args.engine else '.onnx'}")
-    if args.capability and not args.engine:
-        raise ConfigError("--capability is for --engine")
+    suffix = ".engine" if args.engine else ".onnx"
+    if args.output is None and not args.engine:
+        raise ConfigError(f"--output is needed: give a file name ending in {suffix}")
+    if args.output is not None and (args.output.is_dir() or args.output.suffix != suffix):
+        raise ConfigError(f"--output {args.output}: give a file name ending in {suffix}")
+    if (args.capability or args.runtime) and not args.engine:
+        raise ConfigError("--capability and --runtime are for --engine")
+    if args.engine and args.dynamic_batch and args.output is None:
+        raise ConfigError("--dynamic-batch: engines in the cache are for one image; give --output")
     if args.calibrate and not args.int8:
         raise ConfigError("--calibrate is for --int8: it gives the images that the ranges are measured on")
-    if args.int8 and (args.engine or args.precision != "fp32" or args.dynamic_batch):
+    if args.int8 and (args.engine or args.precision not in (None, "fp32") or args.dynamic_batch):
         raise ConfigError("--int8 makes an ONNX file from fp32 with batch one; it goes without --engine, --precision "
                           "and --dynamic-batch")  # fmt: skip
     if args.images < 1:
         raise ConfigError(f"--images {args.images}: at least 1 is needed")
     size = cli.parse_size(args.size) if args.size else None
     if args.engine:
-        _engine(args, size)
-    elif args.int8:
-        from .quantise import quantise
-
-        quantise(args.weights, args.output, size, args.calibrate or "street:validation", args.split, args.images)
+        written = _engine(args, size)
     else:
-        _onnx(args, size, args.output)
-    print(f"wrote {args.output} ({args.output.stat().st_size / 1e6:.1f} MB)")
+        written = args.output
+        (_int8 if args.int8 else _onnx)(args, size, written)
+    print(f"wrote {written} ({written.stat().st_size / 1e6:.1f} MB)")
+
+
+def _int8(args: argparse.Namespace, size: tuple[int, int] | None, output: Path) -> None:
+    from .comparison import table
+    from .quantise import COMPARED, quantise
+
+    rows = quantise(args.weights, output, size, args.calibrate or "street:validation", args.split, args.images)
+    print(table(rows) if rows else f"not compared: the data has no images left; give {COMPARED} more than --images")
 
 
 def _onnx(args: argparse.Namespace, size: tuple[int, int] | None, output: Path) -> None:
@@ -62,12 +74,13 @@ def _onnx(args: argparse.Namespace, size: tuple[int, int] | None, output: Path) 
     model = open_model(args.weights)
     if model.kind != WEIGHTS:
         raise ModelLoadError(f"{model.path} is exported already; give the .safetensors it was made from")
-    options = ExportOptions(model.input_size(size), args.precision, args.dynamic_batch)
+    precision = args.precision or ("fp16" if args.engine else "fp32")
+    options = ExportOptions(model.input_size(size), precision, args.dynamic_batch)
     network, info = load_weights(model.path)
     export_onnx(network, info, options, output)
     if args.no_compare:
         return
-    if args.precision == "bf16":
+    if precision == "bf16":
         print("not compared: ONNX Runtime has no bf16 convolutions on the CPU")
         return
     _compare(args.weights, output, options.size)
@@ -95,28 +108,32 @@ def _compare(weights: str, onnx: Path, size: tuple[int, int]) -> None:
         )
 
 
-def _engine(args: argparse.Namespace, size: tuple[int, int] | None) -> None:
-    from .backends.engine_cache import cache_folder
-    from .backends.model_file import ENGINE, open_model
-    from .backends.prepare import onnx_for
+def _engine(args: argparse.Namespace, size: tuple[int, int] | None) -> Path:
+    """Build an engine, for this GPU into the cache or for a named one into a file; its path."""
+    from .backends.model_file import ENGINE, WEIGHTS, open_model
+    from .backends.prepare import engine_for, onnx_for
     from .backends.tensorrt_build import build_apart
-    from .backends.tensorrt_runtime import capabilities, find_tensorrt, own_capability
+    from .backends.tensorrt_runtime import capabilities, find_tensorrt, own_gpu
 
     runtime, model = find_tensorrt(args.runtime), open_model(args.weights)
     if model.kind == ENGINE:
         raise ModelLoadError(f"{model.path} is an engine already; give the weights or ONNX file it was made from")
-    capability = args.capability or own_capability()
-    if not capability:
+    gpu = args.capability or own_gpu(runtime)
+    if not gpu:
         known = ", ".join(capabilities(runtime)) or "only this machine's"
         raise ConfigError(f"no GPU here: name the compute capability to build for with --capability; there is: {known}")
-    if args.dynamic_batch and model.kind == "weights":
-        onnx = args.output.with_suffix(".onnx")
-        _onnx(args, size, onnx)
-    else:
-        wanted = args.precision if model.kind == "weights" else model.precision
-        cache = None if model.kind != "weights" else cache_folder()
-        onnx = onnx_for(model, model.input_size(size), wanted, cache, print)
-    build_apart(onnx, args.output, runtime, capability, print)
+    precision = args.precision or model.precision or "fp16"
+    input_size = model.input_size(size)
+    if args.output is None:
+        return engine_for(model, input_size, precision, runtime, gpu, None, print)
+    with tempfile.TemporaryDirectory() as folder:
+        if args.dynamic_batch and model.kind == WEIGHTS:
+            onnx = Path(folder) / "dynamic.onnx"
+            _onnx(args, size, onnx)
+        else:
+            onnx = onnx_for(model, input_size, precision, None, print)
+        build_apart(onnx, args.output, runtime, gpu, print)
+    return Path(args.output)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,9 +144,11 @@ def _parser() -> argparse.ArgumentParser:
         "weights", nargs="?", default="", metavar="WEIGHTS",
         help="weights file or name of shipped weights (default: the shipped ones); with --engine also an ONNX file",
     )  # fmt: skip
-    parser.add_argument("--output", type=Path, required=True, help="file to write: .onnx, or .engine with --engine")
+    parser.add_argument(
+        "--output", type=Path, help="file to write: .onnx, or .engine with --engine (default there: into the cache)"
+    )
     parser.add_argument("--size", metavar="HxW", help="network input HEIGHTxWIDTH (default: that of the training)")
-    parser.add_argument("--precision", default="fp32", help="fp32, fp16 or bf16 (default: fp32)")
+    parser.add_argument("--precision", help="fp32, fp16 or bf16 (default: fp32; of engines fp16)")
     parser.add_argument("--dynamic-batch", action="store_true", help="leave the batch size open (default: one image)")
     parser.add_argument(
         "--no-compare", action="store_true", help="don't run the file and compare it with PyTorch on two images"
@@ -144,7 +163,8 @@ def _parser() -> argparse.ArgumentParser:
     int8.add_argument("--int8", action="store_true", help="quantise weights and activations to 8 bit")
     int8.add_argument(
         "--calibrate", metavar="DATASET",
-        help="images to measure the ranges on, as for dps_evaluate (default: street:validation)",
+        help="images to measure the ranges on: a folder of pictures, or what dps_evaluate takes (default: "
+        "street:validation)",
     )  # fmt: skip
     int8.add_argument("--split", default="train", help="subfolder of a dataset folder (default: train)")
     int8.add_argument("--images", type=int, default=32, help="number of images to calibrate on (default: 32)")

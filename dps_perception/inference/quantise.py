@@ -15,21 +15,22 @@ from tqdm import tqdm
 from ..data.resize import letterbox
 from ..errors import BackendError, ModelLoadError
 from ..types import Sample
-from .agreement import agreement, predictions
 from .backends.files import onnx_metadata
 from .backends.model_file import WEIGHTS, open_model
 from .backends.prepare import onnx_for
 from .backends.registry import availability
+from .comparison import REFERENCE, Candidate, Row, compare
 from .export import save_onnx
-from .predictor import Predictor
-from .sources import STREET, STREET_SIZE, open_source
+from .sources import open_source
 
 COMPARED = 8
 """Images on which the result is compared; they come after those of the calibration."""
 
 
-def quantise(weights: str, output: Path, size: tuple[int, int] | None, dataset: str, split: str, images: int) -> None:
-    """Write an INT8 ONNX file, and print how fast it is and how well it agrees with fp32.
+def quantise(
+    weights: str, output: Path, size: tuple[int, int] | None, dataset: str, split: str, images: int
+) -> list[Row]:
+    """Write an INT8 ONNX file, and compare it with fp32: its speed, agreement, and DPQ where there are labels.
 
     Only convolutions are quantised: class and mask kernels are small, and their errors would reach every pixel.
 
@@ -39,6 +40,9 @@ def quantise(weights: str, output: Path, size: tuple[int, int] | None, dataset: 
         size: network input (height, width); None takes the weights' own.
         dataset, split: see `open_source`.
         images: to measure the ranges on.
+
+    Returns:
+        Rows of fp32 and INT8 in each backend that has both; none where the data has no images left to compare on.
 
     Raises:
         ModelLoadError: `weights` is exported already.
@@ -54,12 +58,10 @@ def quantise(weights: str, output: Path, size: tuple[int, int] | None, dataset: 
     if model.kind != WEIGHTS:
         raise ModelLoadError(f"{model.path} is exported already; give the .safetensors it was made from")
     input_size = model.input_size(size)
-    source = open_source(
-        dataset, split=split, size=STREET_SIZE if dataset.startswith(STREET) else None, limit=images + COMPARED
-    )
+    source = open_source(dataset, split=split, limit=images + COMPARED)
     samples = iter(source)
     fp32 = onnx_for(model, input_size, "fp32", None, print)
-    reader = _Reader(itertools.islice(samples, images), input_size, images)
+    reader = _Reader(itertools.islice(samples, images), input_size, min(images, len(source)))
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "int8.onnx"
         quantize_static(
@@ -71,7 +73,13 @@ def quantise(weights: str, output: Path, size: tuple[int, int] | None, dataset: 
     metadata["export"] = {**metadata["export"], "precision": "int8", "calibration": source.name, "images": reader.read}
     metadata["key"] = {**metadata["key"], "precision": "int8"}
     save_onnx(onnx, proto, metadata, output)
-    _compare(weights, output, input_size, list(samples))
+    left = list(samples)
+    if not left:
+        return []
+    able = [name for name in ("onnxruntime", "openvino") if not availability()[name]]
+    files = {"fp32": weights, "int8": str(output)}
+    wanted = [Candidate(files[precision], name, precision) for name in able for precision in files]
+    return compare([Candidate(weights, *REFERENCE), *wanted], left, device="cpu", input_size=input_size)
 
 
 class _Reader:
@@ -91,24 +99,3 @@ class _Reader:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.get_next, None)
-
-
-def _compare(weights: str, int8: Path, size: tuple[int, int], samples: list[Sample]) -> None:
-    if not samples:
-        print(f"not compared: the data has no images beyond those of the calibration; give {COMPARED} more")
-        return
-    reference = None
-    print(f"{'backend':<13}{'precision':<11}{'PQ':>8}{'depth':>10}{'network':>11}  against fp32, {len(samples)} images")
-    able = [name for name in ("onnxruntime", "openvino") if not availability()[name]]
-    for name, precision in itertools.product(able, ("fp32", "int8")):
-        of_weights = precision == "fp32"
-        predictor = Predictor.load(
-            weights if of_weights else int8, backend=name, device="cpu", precision=precision, input_size=size
-        )
-        predictor.warm_up()
-        seen = predictions(predictor, samples)
-        reference = reference or seen
-        agreed = agreement(predictor.model.label_space, reference, seen)
-        median_ms = np.median([p.timings_ms["inference"] for p in seen])
-        print(f"{name:<13}{precision:<11}{agreed.pq:8.2f}{agreed.abs_rel:10.1e}{median_ms:8.1f} ms")
-        predictor.close()

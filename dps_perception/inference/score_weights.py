@@ -100,8 +100,7 @@ def score_weights(
         if sample.panoptic is None:
             raise DatasetError(f"sample {sample.sample_id} of {source.name} has no panoptic labels to score against")
         prediction = predictor.predict(sample.image, sample.intrinsics)
-        # A panoptic-only network gives NaN everywhere: that is no depth rather than a wrong one.
-        depth_m = prediction.depth_m if np.isfinite(prediction.depth_m).any() else None
+        depth_m = prediction.known_depth_m
         try:
             evaluator.update(prediction.panoptic, depth_m, sample.panoptic, sample.depth_m)
         except DatasetError as error:

@@ -17,6 +17,7 @@ from ..data.bag_index import BagOptions
 from ..data.bag_topics import BagTopics
 from ..data.drive_bag import DRIVE_TOPICS
 from ..data.dvps import DvpsFolder
+from ..data.layout import pictures_in, read_image
 from ..data.street import seeds, single_image
 from ..data.street.dataset import HARD_VERSION, VERSION
 from ..data.street.levels import HARD, STANDARD
@@ -87,8 +88,11 @@ def open_source(
     if not path.is_dir():
         raise DatasetError(
             f"no dataset '{dataset}': give a folder in the Cityscapes-DVPS layout, a rosbag2 folder or .mcap file "
-            f"with ground truth, or {' or '.join(STREET + known for known in STREET_SPLITS)}"
+            f"with ground truth, a folder of pictures (where no labels are needed), or "
+            f"{' or '.join(STREET + known for known in STREET_SPLITS)}"
         )
+    if not (path / split).is_dir() and pictures_in(path):
+        return PictureSource(path, limit)
     return FolderSource(path, split, limit)
 
 
@@ -109,6 +113,21 @@ class FolderSource(Source):
 
     def read(self, indices: range) -> Iterator[Sample]:
         return (self._folder[index] for index in indices)
+
+
+class PictureSource(Source):
+    """Pictures in a folder: no labels, no calibration."""
+
+    def __init__(self, folder: Path, limit: int | None) -> None:
+        self._files = pictures_in(folder)[:limit]
+        self.name = str(folder)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, indices: range) -> Iterator[Sample]:
+        files = (self._files[index] for index in indices)
+        return (Sample(read_image(file), None, None, None, file.stem) for file in files)
 
 
 class BagSource(Source):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..camera import Intrinsics
 from ..data.bag import BagWriter
 from ..data.drive_bag import DRIVE_TOPICS, OPTICAL_FRAME, write_camera_info, write_image
+from ..data.layout import PICTURE_SUFFIXES, pictures_in
 from ..errors import DatasetError, DpsError, ImageError
 
 LABELME_FOLDER = Path("/usr/share/doc/labelme-examples/examples/video_annotation/data_annotated")
@@ -26,7 +27,6 @@ OPENCV_VIDEO = Path("/usr/share/doc/opencv-doc/examples/data/vtest.avi")
 ASSUMED_FOV_DEG = 60.0
 START_NS = 1_600_000_000_000_000_000
 STEP_NS = 200_000_000
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
 
 # The motorcycle's calibration, for an image of 741 x 500 pixels; baseline in metres.
 _MOTORCYCLE = Intrinsics(994.978, 994.978, 311.193, 254.877, 500, 741)
@@ -121,9 +121,9 @@ def folder_images(folder: Path, limit: int, fov_deg: float, name: str = "") -> I
         DatasetError: there is no image in it.
         ImageError: one can't be read.
     """
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in _IMAGE_SUFFIXES)
+    files = pictures_in(folder)
     if not files:
-        raise DatasetError(f"folder '{folder}' holds no image ({', '.join(sorted(_IMAGE_SUFFIXES))})")
+        raise DatasetError(f"folder '{folder}' holds no image ({', '.join(PICTURE_SUFFIXES)})")
     for index in spread(len(files), limit):
         title = f"{name}, {files[index].name}" if name else files[index].name
         yield _uncalibrated(title, read_image(files[index]), fov_deg)
@@ -172,7 +172,7 @@ def user_images(path: Path, limit: int, fov_deg: float) -> Iterator[CameraImage]
         yield from folder_images(path, limit, fov_deg)
     elif not path.exists():
         raise DatasetError(f"'{path}' does not exist; give a folder of images or a video")
-    elif path.suffix.lower() in _IMAGE_SUFFIXES:
+    elif path.suffix.lower() in PICTURE_SUFFIXES:
         yield _uncalibrated(path.name, read_image(path), fov_deg)
     else:
         yield from video_images(path, limit, fov_deg)

@@ -77,9 +77,10 @@ def runtime_errors(name: str, device: torch.device | str, *kinds: type[Exception
     Raises:
         BackendError: out of memory, or what the runtime says.
     """
+    caught: tuple[type[Exception], ...] = (RuntimeError, *kinds)
     try:
         yield
-    except (RuntimeError, *kinds) as error:
+    except caught as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         cure = ""
         if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 from ...errors import ConfigError
@@ -37,6 +39,11 @@ def _why() -> str:
     except (RuntimeError, AssertionError) as error:
         return f" ({str(error).splitlines()[0].split('. ')[0].rstrip('.')})"
     return ""
+
+
+def on_device(device: torch.device) -> AbstractContextManager[object]:
+    """Make a GPU the current one, so that streams, graphs and memory are its own; nothing to do for the CPU."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def no_gpu() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -18,24 +19,25 @@ from .base import Progress
 
 FOLDER_VARIABLE = "DPS_PERCEPTION_CACHE"
 REPORT_EVERY_S = 10.0
+_SAFE = str.maketrans("/ ", "--")
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Key:
-    """What a built file depends on. `runtime` and `version` are those of its builder, `capability` "" without a GPU."""
+    """What a built file depends on: `runtime` and `version` of its builder, `gpu` is "" where none matters."""
 
     weights_sha256: str
     size: tuple[int, int]
     precision: str
     runtime: str
     version: str
-    capability: str = ""
+    gpu: str = ""
 
     def file_name(self, suffix: str) -> str:
         """A name that differs where anything differs."""
         parts = [self.weights_sha256[:16], f"{self.size[0]}x{self.size[1]}", self.precision, self.runtime, self.version]
-        return "_".join(part for part in (*parts, self.capability) if part).replace("/", "-") + suffix
+        return "_".join(part for part in (*parts, self.gpu) if part).translate(_SAFE) + suffix
 
     def as_metadata(self) -> dict[str, object]:
         """As it is written into the file, ready for JSON."""
@@ -122,6 +124,7 @@ def run_build(what: str, module: str, arguments: Sequence[str], progress: Progre
     command = [sys.executable, "-W", "ignore", "-m", module, *arguments]
     with tempfile.TemporaryFile("w+") as words:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=words)
+        atexit.register(process.kill)  # a build for a node that ends is for nobody
         try:
             while True:
                 try:
@@ -130,9 +133,9 @@ def run_build(what: str, module: str, arguments: Sequence[str], progress: Progre
                 except subprocess.TimeoutExpired:
                     say(f"{what}: {time.monotonic() - began:.0f} s so far")
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            process.kill()
+            process.wait()
+            atexit.unregister(process.kill)
         words.seek(0)
         lines = [line.strip() for line in words.read().splitlines() if line.strip()]
     if status:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...errors import BackendError, ConfigError
 from .base import blank, closed, runtime_errors
-from .devices import pick_device
+from .devices import on_device, pick_device
 
 MODES = ("standard", "tensorrt")
 PROVIDERS = {"standard": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
@@ -20,7 +20,7 @@ DTYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
 
 
 class OnnxRuntimeBackend:
-    """Runs an ONNX file; on a GPU the tensors never leave it (I/O binding to memory of torch).
+    """Runs an ONNX file; on a GPU the tensors never leave it (I/O binding to memory and stream of torch).
 
     Args:
         onnx: a file of `dps_export`.
@@ -63,7 +63,9 @@ class OnnxRuntimeBackend:
     def _providers(self, available: list[str], asked_for_gpu: bool) -> list[Any]:
         gpu = PROVIDERS[self.mode]
         if self.device.type == "cuda" and gpu in available:
-            return [(gpu, {"device_id": str(self.device.index or 0)}), "CPUExecutionProvider"]
+            self._stream = torch.cuda.Stream(self.device)
+            options = {"device_id": str(self.device.index or 0), "user_compute_stream": str(self._stream.cuda_stream)}
+            return [(gpu, options), "CPUExecutionProvider"]
         if asked_for_gpu or self.mode == "tensorrt":
             raise BackendError(
                 f"this onnxruntime ({self._version}) has no {gpu} or there is no GPU, it has {', '.join(available)}: "
@@ -78,22 +80,23 @@ class OnnxRuntimeBackend:
             raise closed(self.name)
         with runtime_errors(self.name, self.device, *self._errors):
             if self.device.type == "cuda":
-                return self._run_bound(torch.from_numpy(images).to(self.device))
+                return self._run_bound(images)
             arrays = self._session.run(None, {"image": images})
         return {name: torch.from_numpy(array) for (name, _, _), array in zip(self._outputs, arrays, strict=True)}
 
-    def _run_bound(self, batch: Tensor) -> dict[str, Tensor]:
+    def _run_bound(self, images: NDArray[np.uint8]) -> dict[str, Tensor]:
         index = self.device.index or 0
         binding = self._session.io_binding()
-        binding.bind_input("image", "cuda", index, np.uint8, tuple(batch.shape), batch.data_ptr())
-        outputs = {}
-        for name, shape, dtype in self._outputs:
-            outputs[name] = torch.empty((len(batch), *shape[1:]), dtype=dtype, device=self.device)
-            kind = np.float16 if dtype == torch.float16 else np.float32
-            binding.bind_output(name, "cuda", index, kind, tuple(outputs[name].shape), outputs[name].data_ptr())
-        torch.cuda.synchronize(self.device)  # the copy of the image, on torch's stream
-        self._session.run_with_iobinding(binding)
-        binding.synchronize_outputs()
+        with on_device(self.device), torch.cuda.stream(self._stream):  # the one that the session works on
+            batch = torch.from_numpy(images).to(self.device)
+            binding.bind_input("image", "cuda", index, np.uint8, tuple(batch.shape), batch.data_ptr())
+            outputs = {}
+            for name, shape, dtype in self._outputs:
+                outputs[name] = torch.empty((len(batch), *shape[1:]), dtype=dtype, device=self.device)
+                kind = np.float16 if dtype == torch.float16 else np.float32
+                binding.bind_output(name, "cuda", index, kind, tuple(outputs[name].shape), outputs[name].data_ptr())
+            self._session.run_with_iobinding(binding)
+            self._stream.synchronize()  # before another stream reads the outputs, and for the caller's clock
         return outputs
 
     def warm_up(self) -> None:
@@ -101,7 +104,7 @@ class OnnxRuntimeBackend:
         self.run(blank(self._input_size))
 
     def device_bytes(self) -> int:
-        """What the whole device holds less what others hold is not known to onnxruntime: the outputs' memory only."""
+        """Memory of torch, that of the outputs included; what onnxruntime holds itself is not known."""
         return torch.cuda.memory_reserved(self.device) if self.device.type == "cuda" else 0
 
     def close(self) -> None:

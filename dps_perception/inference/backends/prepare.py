@@ -8,12 +8,11 @@ import torch
 
 from ...errors import ConfigError
 from .base import Progress
-from .devices import pick_device
 from .engine_cache import Key, cache_folder, cached, problem_with, run_build
 from .files import engine_metadata, onnx_metadata, read_engine
 from .model_file import ENGINE, WEIGHTS, ModelFile
 from .tensorrt_build import build_apart
-from .tensorrt_runtime import TensorRT, own_capability
+from .tensorrt_runtime import TensorRT
 
 EXPORTER = "onnx"
 EXPORT_FORMAT = "1"
@@ -55,24 +54,23 @@ def engine_for(
     size: tuple[int, int],
     precision: str,
     runtime: TensorRT,
-    device: str,
+    gpu: str,
     cache: Path | str | None,
     progress: Progress | None,
 ) -> Path:
-    """The TensorRT engine of a model for a GPU of this machine; built into the cache by another process.
+    """The TensorRT engine of a model for a GPU (see `own_gpu`); built into the cache by another process.
 
     Raises:
-        ConfigError: no such GPU, or the cache can't be written to.
+        ConfigError: the cache can't be written to.
         BackendError: export or build failed.
     """
     if model.kind == ENGINE:
         return model.path
-    capability = own_capability(pick_device(device).index or 0)
-    key = Key(model.info.weights_sha256, size, precision, runtime.name, runtime.version, capability)
+    key = Key(model.info.weights_sha256, size, precision, runtime.name, runtime.version, gpu)
     path = cache_folder(cache) / key.file_name(".engine")
 
     def build(path: Path) -> None:
-        build_apart(onnx_for(model, size, precision, cache, progress), path, runtime, capability, progress)
+        build_apart(onnx_for(model, size, precision, cache, progress), path, runtime, gpu, progress)
 
     def readable(path: Path) -> dict[str, object]:
         read_engine(path)  # the whole of it: its hash is checked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from pathlib import Path
 
 from ...errors import BackendError, ConfigError, ModelLoadError, nearest
@@ -11,12 +12,13 @@ from .base import Backend, Progress
 from .devices import cpu_multiplies_bf16, no_gpu, pick_device
 from .model_file import ENGINE, ONNX, WEIGHTS, ModelFile
 from .prepare import engine_for, onnx_for
-from .tensorrt_runtime import find_tensorrt
+from .tensorrt_runtime import TensorRT, find_tensorrt, own_gpu, unsupported
 
 BACKENDS = ("torch", "onnxruntime", "openvino", "tensorrt")
 AUTO = "auto"
 _RUNS = {"torch": (WEIGHTS,), "onnxruntime": (WEIGHTS, ONNX), "openvino": (WEIGHTS, ONNX)}
 _RUNS["tensorrt"] = (WEIGHTS, ONNX, ENGINE)
+_LOG = logging.getLogger(__name__)
 _PACKAGES = {"onnxruntime": "onnxruntime (or onnxruntime-gpu)", "openvino": "openvino"}
 
 
@@ -30,10 +32,10 @@ def _missing(name: str) -> str:
         return ""
     if name == "tensorrt":
         try:
-            find_tensorrt()
+            runtime = find_tensorrt()
         except BackendError as error:
             return str(error)
-        return no_gpu()
+        return no_gpu() or unsupported(runtime, own_gpu(runtime))
     try:
         importlib.import_module(name)
     except (ImportError, OSError) as error:
@@ -62,9 +64,10 @@ def precisions(name: str, model: ModelFile, device: str) -> tuple[str, ...]:
     if model.kind == ENGINE or (model.kind == ONNX and (name != "openvino" or model.precision != "fp32")):
         return (model.precision,)
     if name == "torch":
-        return ("fp16", "fp32", "bf16") if gpu else (*_cpu("fp32", "bf16"), "fp16")
-    if name == "openvino":
-        return _cpu("fp32", "bf16")
+        on_cpu = ("bf16", "fp32", "fp16") if cpu_multiplies_bf16() else ("fp32", "bf16", "fp16")
+        return ("fp16", "fp32", "bf16") if gpu else on_cpu
+    if name == "openvino":  # without bf16 in the processor it would quietly take fp32
+        return ("bf16", "fp32") if cpu_multiplies_bf16() else ("fp32",)
     if name == "onnxruntime":
         return ("fp16", "fp32") if gpu and onnxruntime_has_gpu() else ("fp32", "fp16")
     return ("fp16", "fp32", "bf16")
@@ -73,10 +76,6 @@ def precisions(name: str, model: ModelFile, device: str) -> tuple[str, ...]:
 def onnxruntime_has_gpu() -> bool:
     """Whether the installed onnxruntime is one with CUDA."""
     return "CUDAExecutionProvider" in importlib.import_module("onnxruntime").get_available_providers()
-
-
-def _cpu(*names: str) -> tuple[str, ...]:
-    return tuple(reversed(names)) if cpu_multiplies_bf16() else names
 
 
 def open_backend(
@@ -125,10 +124,7 @@ def open_backend(
 
         return TorchBackend(load_weights(model.path)[0], device, precision, size, mode)
     if name == "tensorrt":
-        from .tensorrt_backend import TensorRTBackend
-
-        runtime = find_tensorrt(mode)
-        return TensorRTBackend(engine_for(model, size, precision, runtime, device, cache, progress), runtime, device)
+        return _open_tensorrt(model, size, precision, find_tensorrt(mode), device, cache, progress)
     # OpenVINO computes in bf16 from an fp32 graph.
     onnx = onnx_for(model, size, "fp32" if (name, precision) == ("openvino", "bf16") else precision, cache, progress)
     if name == "openvino":
@@ -140,3 +136,29 @@ def open_backend(
     from .onnxruntime_backend import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(onnx, device, precision, size, mode)
+
+
+def _open_tensorrt(
+    model: ModelFile,
+    size: tuple[int, int],
+    precision: str,
+    runtime: TensorRT,
+    device: str,
+    cache: Path | str | None,
+    progress: Progress | None,
+) -> Backend:
+    from .tensorrt_backend import TensorRTBackend
+
+    def engine() -> Path:
+        gpu = own_gpu(runtime, pick_device(device).index or 0)
+        return engine_for(model, size, precision, runtime, gpu, cache, progress)
+
+    path = engine()
+    try:
+        return TensorRTBackend(path, runtime, device)
+    except ModelLoadError as error:
+        if model.kind == ENGINE:
+            raise
+        (progress or _LOG.info)(f"{error}; it is built again")
+        path.unlink(missing_ok=True)
+    return TensorRTBackend(engine(), runtime, device)

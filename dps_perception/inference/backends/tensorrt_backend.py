@@ -14,7 +14,7 @@ from ...errors import BackendError, ConfigError, ModelLoadError
 from .base import blank, closed, runtime_errors
 from .devices import no_gpu, pick_device
 from .files import read_engine
-from .tensorrt_runtime import TensorRT, own_capability
+from .tensorrt_runtime import TensorRT, own_gpu
 
 
 class TensorRTBackend:
@@ -27,8 +27,8 @@ class TensorRTBackend:
 
     Raises:
         ConfigError: no such GPU.
-        BackendError: there is no GPU, or the runtime can't read the engine.
-        ModelLoadError: the engine is damaged, or for another runtime or GPU.
+        BackendError: there is no GPU, or too little memory on it.
+        ModelLoadError: the engine is damaged, refused by the runtime, or for another runtime or GPU.
     """
 
     name = "tensorrt"
@@ -40,7 +40,7 @@ class TensorRTBackend:
         if self.device.type != "cuda":
             raise ConfigError(f"device '{device}': backend tensorrt needs a GPU; use device auto or cuda")
         file = read_engine(engine)
-        require_fit(engine, file.metadata, runtime, own_capability(self.device.index or 0))
+        require_fit(engine, file.metadata, runtime, own_gpu(runtime, self.device.index or 0))
         self.precision = str(file.metadata["export"]["precision"])
         size = file.metadata["export"]["size"]
         self._input_size = (int(size[0]), int(size[1]))
@@ -56,7 +56,7 @@ class TensorRTBackend:
             self._logger = trt.Logger(trt.Logger.ERROR)
             self._engine: Any = trt.Runtime(self._logger).deserialize_cuda_engine(file.plan)
             if self._engine is None:
-                raise RuntimeError(f"{runtime.name} {runtime.version} refuses {engine}; build it again")
+                raise ModelLoadError(f"{runtime.name} {runtime.version} refuses {engine}; build it again")
             strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
             self._context: Any = self._engine.create_execution_context(strategy)
             if self._context is None:
@@ -106,16 +106,16 @@ class TensorRTBackend:
         return {**about, "precision": self.precision, "mode": self._runtime.name}
 
 
-def require_fit(path: Path, metadata: dict[str, Any], runtime: TensorRT, capability: str) -> None:
+def require_fit(path: Path, metadata: dict[str, Any], runtime: TensorRT, gpu: str) -> None:
     """Check that an engine was built for this runtime and GPU.
 
     Raises:
         ModelLoadError: naming both sides.
     """
     key = metadata.get("key", {})
-    built = (key.get("runtime"), key.get("version"), key.get("capability"))
-    if built != (runtime.name, runtime.version, capability):
+    built = (key.get("runtime"), key.get("version"), key.get("gpu"))
+    if built != (runtime.name, runtime.version, gpu):
         raise ModelLoadError(
-            f"{path} was built by {built[0]} {built[1]} for compute capability {built[2]}; here is {runtime.name} "
-            f"{runtime.version} with {capability or 'no GPU'}. Build it again: dps_export --engine"
+            f"{path} was built by {built[0]} {built[1]} for GPU {built[2]}; here is {runtime.name} "
+            f"{runtime.version} with GPU {gpu or '(none)'}. Build it again: dps_export --engine"
         )

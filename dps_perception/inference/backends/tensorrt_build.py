@@ -14,23 +14,23 @@ from ...errors import BackendError, ConfigError
 from .base import Progress
 from .engine_cache import Key, run_build
 from .files import EngineFile, onnx_metadata, write_engine
-from .tensorrt_runtime import TensorRT, capabilities, find_tensorrt, own_capability
+from .tensorrt_runtime import TensorRT, capabilities, find_tensorrt, own_gpu, unsupported
 
 MAX_BATCH = 8  # of engines made from files with an open batch size
 
 
-def build_engine(onnx: Path, output: Path, runtime: TensorRT, capability: str) -> None:
+def build_engine(onnx: Path, output: Path, runtime: TensorRT, gpu: str) -> None:
     """Build an engine and write it with the metadata of its ONNX file.
 
     Args:
         onnx: a file of `dps_export`; its precision is the engine's (the network is strongly typed).
         output: engine file.
         runtime: that builds and later runs it; an engine fits exactly this version.
-        capability: GPU it is for, such as "8.6"; the full TensorRT only builds for the GPU of this machine.
+        gpu: it is for, see `own_gpu`; the full TensorRT only builds for that of this machine.
 
     Raises:
         BackendError: the runtime can't parse the file or build the engine; with its own words.
-        ConfigError: it can't build for this capability.
+        ConfigError: it can't build for this GPU.
         ModelLoadError: the ONNX file is damaged or not ours.
     """
     metadata = onnx_metadata(onnx)
@@ -40,7 +40,7 @@ def build_engine(onnx: Path, output: Path, runtime: TensorRT, capability: str) -
         raise BackendError(f"{runtime.name} {runtime.version} does not start: {words.last}")
     network = parse_onnx(onnx, builder, runtime, words)
     config = builder.create_builder_config()
-    _aim(config, runtime, capability)
+    _aim(config, runtime, gpu)
     if (shape := tuple(network.get_input(0).shape))[0] == -1:
         profile = builder.create_optimization_profile()
         profile.set_shape("image", (1, *shape[1:]), (1, *shape[1:]), (MAX_BATCH, *shape[1:]))
@@ -51,7 +51,7 @@ def build_engine(onnx: Path, output: Path, runtime: TensorRT, capability: str) -
     export = metadata["export"]
     size = (int(export["size"][0]), int(export["size"][1]))
     sha256 = str(metadata["weights_sha256"])
-    key = Key(sha256, size, str(export["precision"]), runtime.name, runtime.version, capability)
+    key = Key(sha256, size, str(export["precision"]), runtime.name, runtime.version, gpu)
     write_engine(output, EngineFile({**metadata, "key": key.as_metadata()}, bytes(plan)))
 
 
@@ -72,24 +72,20 @@ def parse_onnx(onnx: Path, builder: Any, runtime: TensorRT, words: Any) -> Any:
     return network
 
 
-def _aim(config: Any, runtime: TensorRT, capability: str) -> None:
-    known = capabilities(runtime)
-    if not known:
-        own = own_capability()
-        if capability != own:
+def _aim(config: Any, runtime: TensorRT, gpu: str) -> None:
+    if not capabilities(runtime):
+        own = own_gpu(runtime)
+        if not own or gpu != own:
             raise ConfigError(
-                f"{runtime.name} builds for the GPU of this machine only (compute capability {own or 'none: no GPU'}), "
-                f"not {capability or 'without one'}; build on the target, or use TensorRT-RTX"
+                f"{runtime.name} builds for the GPU of this machine only ({own or 'there is none'}), not for '{gpu}'; "
+                "build on the target, or use TensorRT-RTX"
             )
         return
-    if capability not in known:
-        raise ConfigError(
-            f"compute capability '{capability}' is not one that {runtime.name} {runtime.version} builds for: "
-            f"{', '.join(known)}; other GPUs (Hopper, Jetson) need the full TensorRT"
-        )
+    if problem := unsupported(runtime, gpu):
+        raise ConfigError(problem)
     config.num_compute_capabilities = 1
     enum = runtime.module.ComputeCapability
-    config.set_compute_capability(enum.__members__[f"SM{capability.replace('.', '')}"], 0)
+    config.set_compute_capability(enum.__members__[f"SM{gpu.replace('.', '')}"], 0)
 
 
 def _words(runtime: TensorRT) -> Any:
@@ -107,14 +103,14 @@ def _words(runtime: TensorRT) -> Any:
     return Words()
 
 
-def build_apart(onnx: Path, output: Path, runtime: TensorRT, capability: str, progress: Progress | None = None) -> None:
+def build_apart(onnx: Path, output: Path, runtime: TensorRT, gpu: str, progress: Progress | None = None) -> None:
     """`build_engine` in another process.
 
     Raises:
         BackendError: it failed.
     """
-    what = f"building the {runtime.name} engine of {onnx.name} for compute capability {capability}"
-    run_build(what, __name__, [str(onnx), str(output), "--runtime", runtime.name, "--capability", capability], progress)
+    what = f"building the {runtime.name} engine of {onnx.name} for GPU {gpu}"
+    run_build(what, __name__, [str(onnx), str(output), "--runtime", runtime.name, "--gpu", gpu], progress)
 
 
 def command(argv: Sequence[str] | None) -> None:
@@ -123,9 +119,10 @@ def command(argv: Sequence[str] | None) -> None:
     parser.add_argument("onnx", type=Path)
     parser.add_argument("engine", type=Path)
     parser.add_argument("--runtime", default="", help="tensorrt or tensorrt_rtx (default: the first there is)")
-    parser.add_argument("--capability", default="", help="compute capability such as 8.6 (default: this machine's)")
+    parser.add_argument("--gpu", default="", help="compute capability such as 8.6 (default: this machine's)")
     args = parser.parse_args(argv)
-    build_engine(args.onnx, args.engine, find_tensorrt(args.runtime), args.capability or own_capability())
+    runtime = find_tensorrt(args.runtime)
+    build_engine(args.onnx, args.engine, runtime, args.gpu or own_gpu(runtime))
     sys.stdout.flush()
     sys.stderr.flush()
     if argv is None:

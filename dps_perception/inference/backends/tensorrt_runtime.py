@@ -56,11 +56,27 @@ def capabilities(runtime: TensorRT) -> list[str]:
     return [f"{number // 10}.{number % 10}" for number in digits]
 
 
-def own_capability(device: int = 0) -> str:
-    """Compute capability of this machine's GPU, such as "8.6"; "" without a GPU."""
+def own_gpu(runtime: TensorRT, device: int = 0) -> str:
+    """What engines for this machine's GPU are built for; "" without a GPU.
+
+    TensorRT-RTX: the compute capability, such as "8.6". The full TensorRT measures kernels while it builds, so its
+    engines are for one model of GPU: "8.6 NVIDIA RTX A5000".
+    """
     import torch
 
     if not torch.cuda.is_available():
         return ""
     major, minor = torch.cuda.get_device_capability(device)
-    return f"{major}.{minor}"
+    capability = f"{major}.{minor}"
+    return capability if capabilities(runtime) else f"{capability} {torch.cuda.get_device_name(device)}"
+
+
+def unsupported(runtime: TensorRT, gpu: str) -> str:
+    """Why this runtime can't build for a GPU; "" where it can."""
+    known = capabilities(runtime)
+    if not known or gpu in known:
+        return ""
+    return (
+        f"compute capability '{gpu}' is not one that {runtime.name} {runtime.version} builds for: {', '.join(known)}; "
+        "other GPUs (Hopper, Jetson) need the full TensorRT"
+    )

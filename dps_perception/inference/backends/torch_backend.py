@@ -15,7 +15,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from ...errors import BackendError, ConfigError
 from .base import blank, closed, runtime_errors
-from .devices import PRECISIONS, no_gpu, pick_device, pick_precision
+from .devices import PRECISIONS, no_gpu, on_device, pick_device, pick_precision
 
 MODES = ("eager", "compile", "cuda_graphs")
 
@@ -63,7 +63,7 @@ class TorchBackend:
         """See `Backend.run`."""
         if self.network is None:
             raise closed(self.name)
-        with runtime_errors(self.name, self.device):
+        with runtime_errors(self.name, self.device), on_device(self.device):
             batch = torch.from_numpy(images).to(self.device)
             outputs = self._replay(batch) if self.mode == "cuda_graphs" else self._forward(batch)
             if self.device.type == "cuda":
@@ -95,7 +95,8 @@ class TorchBackend:
                 self._forward(place)
         torch.cuda.current_stream(self.device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Thread local: a model that is captured beside a running one must not forbid that one to allocate memory.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             outputs = self._forward(place)
         return graph, place, outputs
 
