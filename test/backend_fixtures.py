@@ -5,6 +5,7 @@ Imports are inside, because conftest shows these fixtures to all tests.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -66,3 +67,17 @@ def export_config(config, name, folder, **options):
     info = ModelInfo(name, "efficientdps", name, config, CITYSCAPES, SIZE, 100.0, 0.5, 88.0, weights_sha256="ab" * 32)
     export_onnx(EfficientDPS(config).eval(), info, ExportOptions(SIZE, **options), folder / f"{name}.onnx")
     return folder / f"{name}.onnx"
+
+
+@pytest.fixture
+def small_cache(small_weights, small_onnx, tmp_path, monkeypatch):
+    """The user's cache, with the ONNX file of `small_weights` in it, so that no test waits for another export."""
+    from dps_perception.inference.backends.engine_cache import FOLDER_VARIABLE
+    from dps_perception.inference.backends.model_file import open_model
+    from dps_perception.inference.backends.prepare import onnx_key
+
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    shutil.copy(small_onnx, folder / onnx_key(open_model(small_weights), SIZE, "fp32").file_name(".onnx"))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
+    return folder

@@ -69,7 +69,7 @@ def export_onnx(network: nn.Module, info: ModelInfo, options: ExportOptions, out
     image = torch.zeros((2 if options.dynamic_batch else 1, *options.size, 3), dtype=torch.uint8)
     with torch.no_grad():
         names = list(network(image))
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         program = torch.onnx.export(
             network, (image,), dynamo=True, input_names=["image"], output_names=names, verbose=False,
             opset_version=OPSET_BF16 if options.precision == "bf16" else OPSET,
@@ -77,7 +77,7 @@ def export_onnx(network: nn.Module, info: ModelInfo, options: ExportOptions, out
         )  # fmt: skip
     assert program is not None
     proto: Any = program.model_proto
-    key = onnx_key(ModelFile(output, WEIGHTS, info, {}), options.size, options.precision)
+    key = onnx_key(ModelFile(output, WEIGHTS, {}, info), options.size, options.precision)
     about = {
         **metadata_of(info),
         "weights_sha256": info.weights_sha256,
@@ -116,9 +116,9 @@ def _require_onnx() -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks about its own insides from the user."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+def quiet() -> Iterator[None]:
+    """Keep the exporter's and quantiser's remarks about their own insides from the user."""
+    loggers = [logging.getLogger(name) for name in ("", "torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

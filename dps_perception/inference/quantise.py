@@ -20,7 +20,7 @@ from .backends.model_file import WEIGHTS, open_model
 from .backends.prepare import onnx_for
 from .backends.registry import availability
 from .comparison import REFERENCE, Candidate, Row, compare
-from .export import save_onnx
+from .export import quiet, save_onnx
 from .sources import open_source
 
 COMPARED = 8
@@ -64,10 +64,11 @@ def quantise(
     reader = _Reader(itertools.islice(samples, images), input_size, min(images, len(source)))
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "int8.onnx"
-        quantize_static(
-            fp32, raw, reader, quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv"], per_channel=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-        )  # fmt: skip
+        with quiet():
+            quantize_static(
+                fp32, raw, reader, quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv"], per_channel=True,
+                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+            )  # fmt: skip
         proto = onnx.load(raw)
     metadata = onnx_metadata(fp32)
     metadata["export"] = {**metadata["export"], "precision": "int8", "calibration": source.name, "images": reader.read}

@@ -15,25 +15,30 @@ _READERS = {".onnx": (ONNX, onnx_metadata), ".engine": (ENGINE, engine_metadata)
 
 
 @dataclass(frozen=True)
-class ModelFile:
-    """A model on disk.
+class FileKind:
+    """What can be known of a model file in a moment.
 
     Attributes:
         path: of the file.
         kind: "weights", "onnx" or "engine".
-        info: what it says about the network; `weights_sha256` is that of the weights it was made from.
         metadata: of an exported file, all of it; empty for weights.
     """
 
     path: Path
     kind: str
-    info: ModelInfo
     metadata: dict[str, Any]
 
     @property
     def precision(self) -> str:
         """Arithmetic of an exported file; "" for weights, which run in any."""
         return str(self.metadata.get("export", {}).get("precision", ""))
+
+
+@dataclass(frozen=True)
+class ModelFile(FileKind):
+    """A model on disk; `info` is what it says about the network, with the hash of the weights it was made from."""
+
+    info: ModelInfo
 
     def input_size(self, wanted: tuple[int, int] | None) -> tuple[int, int]:
         """(height, width) the network runs at: `wanted`, else the file's own.
@@ -54,21 +59,35 @@ class ModelFile:
         return own
 
 
+def peek(weights: str | Path = "") -> FileKind:
+    """Find a model file and see what it is, without reading weights; "" is the shipped weights.
+
+    Raises:
+        ModelLoadError: missing, or a damaged or foreign exported file.
+    """
+    path = find_weights(weights)
+    if path.suffix not in _READERS:
+        return FileKind(path, WEIGHTS, {})
+    kind, reader = _READERS[path.suffix]
+    metadata = reader(path)
+    try:
+        size = metadata["export"]["size"]
+        if len(size) != 2 or not metadata["export"]["precision"] or not metadata["weights_sha256"]:
+            raise ValueError(f"size {size}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelLoadError(f"{path} has damaged metadata: {error!r}; export it again with dps_export") from error
+    return FileKind(path, kind, metadata)
+
+
 def open_model(weights: str | Path = "") -> ModelFile:
     """Find and read a model file; "" is the shipped weights.
 
     Raises:
         ModelLoadError: missing, damaged, or not ours.
     """
-    path = find_weights(weights)
-    if path.suffix not in _READERS:
-        return ModelFile(path, WEIGHTS, read_info(path), {})
-    kind, reader = _READERS[path.suffix]
-    metadata = reader(path)
-    try:
-        size, sha256 = metadata["export"]["size"], str(metadata["weights_sha256"])
-        if len(size) != 2 or not metadata["export"]["precision"]:
-            raise ValueError(f"size {size}")
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelLoadError(f"{path} has damaged metadata: {error!r}; export it again with dps_export") from error
-    return ModelFile(path, kind, replace(info_of(path, metadata), weights_sha256=sha256), metadata)
+    file = peek(weights)
+    if file.kind == WEIGHTS:
+        info = read_info(file.path)
+    else:
+        info = replace(info_of(file.path, file.metadata), weights_sha256=str(file.metadata["weights_sha256"]))
+    return ModelFile(file.path, file.kind, file.metadata, info)

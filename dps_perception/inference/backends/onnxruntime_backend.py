@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...errors import BackendError, ConfigError
+from ...errors import BackendError
 from .base import blank, closed, runtime_errors
 from .devices import on_device, pick_device
 
-MODES = ("standard", "tensorrt")
 PROVIDERS = {"standard": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 DTYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
 
@@ -30,7 +29,7 @@ class OnnxRuntimeBackend:
         mode: on a GPU, "standard" (CUDA provider) or "tensorrt" (TensorRT provider).
 
     Raises:
-        ConfigError: no such device or mode.
+        ConfigError: no such device.
         BackendError: this onnxruntime lacks the provider, or can't read the file.
     """
 
@@ -40,8 +39,6 @@ class OnnxRuntimeBackend:
         import onnxruntime as ort
 
         self.mode = mode or "standard"
-        if self.mode not in MODES:
-            raise ConfigError(f"mode '{mode}' of backend onnxruntime is not one of {', '.join(MODES)}")
         self.device, self.precision, self._input_size = pick_device(device), precision, input_size
         self._version = ort.__version__
         self._errors = _errors()

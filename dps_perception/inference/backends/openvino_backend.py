@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...errors import ConfigError
 from .base import blank, closed, runtime_errors
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -22,22 +21,18 @@ class OpenVinoBackend:
 
     Args:
         onnx: an fp32 or int8 file of `dps_export`.
-        device: "auto" or "cpu".
         precision: "fp32", "bf16" (of an fp32 file) or "int8".
         input_size: (height, width) of the file.
 
     Raises:
-        ConfigError: another device.
         BackendError: OpenVINO can't read the file.
     """
 
     name = "openvino"
 
-    def __init__(self, onnx: Path, device: str, precision: str, input_size: tuple[int, int]) -> None:
+    def __init__(self, onnx: Path, precision: str, input_size: tuple[int, int]) -> None:
         import openvino as ov
 
-        if device not in ("auto", "cpu"):
-            raise ConfigError(f"device '{device}': backend openvino runs on the CPU; use device auto or cpu")
         self.device, self.precision, self._input_size = torch.device("cpu"), precision, input_size
         self._version = str(ov.__version__)
         config = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 from pathlib import Path
 
@@ -10,12 +11,19 @@ from ...errors import BackendError, ConfigError, ModelLoadError, nearest
 from ...models.weights import load_weights
 from .base import Backend, Progress
 from .devices import cpu_multiplies_bf16, no_gpu, pick_device
-from .model_file import ENGINE, ONNX, WEIGHTS, ModelFile
+from .model_file import ENGINE, ONNX, WEIGHTS, FileKind, ModelFile
 from .prepare import engine_for, onnx_for
-from .tensorrt_runtime import TensorRT, find_tensorrt, own_gpu, unsupported
+from .tensorrt_runtime import INSTALL, TensorRT, find_tensorrt, own_gpu, unsupported
+from .tensorrt_runtime import MODULES as TENSORRT_MODULES
 
 BACKENDS = ("torch", "onnxruntime", "openvino", "tensorrt")
 AUTO = "auto"
+MODES = {
+    "torch": ("eager", "compile", "cuda_graphs"),
+    "onnxruntime": ("standard", "tensorrt"),
+    "openvino": ("latency",),
+    "tensorrt": tuple(TENSORRT_MODULES),
+}
 _RUNS = {"torch": (WEIGHTS,), "onnxruntime": (WEIGHTS, ONNX), "openvino": (WEIGHTS, ONNX)}
 _RUNS["tensorrt"] = (WEIGHTS, ONNX, ENGINE)
 _LOG = logging.getLogger(__name__)
@@ -31,11 +39,15 @@ def _missing(name: str) -> str:
     if name == "torch":
         return ""
     if name == "tensorrt":
+        if not any(map(importlib.util.find_spec, TENSORRT_MODULES.values())):
+            return f"no TensorRT: {INSTALL}"
+        if problem := no_gpu():  # and so many megabytes that need not be loaded
+            return problem
         try:
             runtime = find_tensorrt()
         except BackendError as error:
             return str(error)
-        return no_gpu() or unsupported(runtime, own_gpu(runtime))
+        return unsupported(runtime, own_gpu(runtime))
     try:
         importlib.import_module(name)
     except (ImportError, OSError) as error:
@@ -58,8 +70,12 @@ def require(name: str) -> None:
         raise BackendError(f"backend {name} is not available: {reason}. Available here: {able}")
 
 
-def precisions(name: str, model: ModelFile, device: str) -> tuple[str, ...]:
-    """Precisions in which a backend can run a model on a device, the usual one ("auto") first."""
+def precisions(name: str, model: FileKind, device: str) -> tuple[str, ...]:
+    """Precisions in which a backend can run a model on a device, the usual one ("auto") first.
+
+    Raises:
+        ConfigError: no such device.
+    """
     gpu = pick_device(device).type == "cuda"
     if model.kind == ENGINE or (model.kind == ONNX and (name != "openvino" or model.precision != "fp32")):
         return (model.precision,)
@@ -76,6 +92,31 @@ def precisions(name: str, model: ModelFile, device: str) -> tuple[str, ...]:
 def onnxruntime_has_gpu() -> bool:
     """Whether the installed onnxruntime is one with CUDA."""
     return "CUDAExecutionProvider" in importlib.import_module("onnxruntime").get_available_providers()
+
+
+def check(name: str, model: FileKind, device: str, precision: str, mode: str = "") -> None:
+    """Check at once what can be checked before anything is loaded.
+
+    Raises:
+        ConfigError: an unknown backend, device, precision or mode; the message lists the valid ones.
+        BackendError: the backend is not available.
+        ModelLoadError: it does not run such files.
+    """
+    require(name)
+    if model.kind not in _RUNS[name]:
+        able = ", ".join(other for other, kinds in _RUNS.items() if model.kind in kinds)
+        raise ModelLoadError(f"backend {name} can't run {model.path}; give its .safetensors, or use backend {able}")
+    if name == "openvino" and device not in (AUTO, "cpu"):
+        raise ConfigError(f"device '{device}': backend openvino runs on the CPU; use device auto or cpu")
+    if name == "tensorrt" and device == "cpu":
+        raise ConfigError(f"device '{device}': backend tensorrt needs a GPU; use device auto or cuda")
+    allowed = precisions(name, model, device)
+    if precision not in (AUTO, *allowed):
+        raise ConfigError(
+            f"precision '{precision}': backend {name} runs {model.path.name} here in auto, {', '.join(allowed)}"
+        )
+    if mode and mode not in MODES[name]:
+        raise ConfigError(f"mode '{mode}' of backend {name} is not one of {', '.join(MODES[name])}")
 
 
 def open_backend(
@@ -97,8 +138,7 @@ def open_backend(
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto" or one of `precisions`.
         input_size: (height, width); None takes the model's own.
-        mode: torch: eager, compile, cuda_graphs; onnxruntime: standard, tensorrt; tensorrt: tensorrt, tensorrt_rtx;
-            "" is the first (of what is installed).
+        mode: one of the backend's `MODES`; "" is the first (of what is installed).
         cache: folder for exported and built files, see `engine_cache.cache_folder`.
         progress: told what slow builds do.
 
@@ -107,17 +147,9 @@ def open_backend(
         BackendError: the runtime is missing, out of memory, or can't build what it needs.
         ModelLoadError: the file is damaged, or nothing this backend runs.
     """
-    require(name)
-    if model.kind not in _RUNS[name]:
-        able = ", ".join(other for other, kinds in _RUNS.items() if model.kind in kinds)
-        raise ModelLoadError(f"backend {name} can't run {model.path}; give its .safetensors, or use backend {able}")
-    allowed = precisions(name, model, device)
-    if precision == "auto":
-        precision = allowed[0]
-    elif precision not in allowed:
-        raise ConfigError(
-            f"precision '{precision}': backend {name} runs {model.path.name} here in auto, {', '.join(allowed)}"
-        )
+    check(name, model, device, precision, mode)
+    if precision == AUTO:
+        precision = precisions(name, model, device)[0]
     size = model.input_size(input_size)
     if name == "torch":
         from .torch_backend import TorchBackend
@@ -128,11 +160,9 @@ def open_backend(
     # OpenVINO computes in bf16 from an fp32 graph.
     onnx = onnx_for(model, size, "fp32" if (name, precision) == ("openvino", "bf16") else precision, cache, progress)
     if name == "openvino":
-        if mode not in ("", "latency"):
-            raise ConfigError(f"mode '{mode}' of backend openvino is not one of latency")
         from .openvino_backend import OpenVinoBackend
 
-        return OpenVinoBackend(onnx, device, precision, size)
+        return OpenVinoBackend(onnx, precision, size)
     from .onnxruntime_backend import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(onnx, device, precision, size, mode)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...errors import BackendError, ConfigError, ModelLoadError
+from ...errors import BackendError, ModelLoadError
 from .base import blank, closed, runtime_errors
 from .devices import no_gpu, pick_device
 from .files import read_engine
@@ -37,8 +37,6 @@ class TensorRTBackend:
         if problem := no_gpu():
             raise BackendError(f"backend tensorrt: {problem}; use another backend, or build ahead: dps_export --engine")
         self.device = pick_device(device)
-        if self.device.type != "cuda":
-            raise ConfigError(f"device '{device}': backend tensorrt needs a GPU; use device auto or cuda")
         file = read_engine(engine)
         require_fit(engine, file.metadata, runtime, own_gpu(runtime, self.device.index or 0))
         self.precision = str(file.metadata["export"]["precision"])

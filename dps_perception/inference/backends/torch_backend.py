@@ -17,8 +17,6 @@ from ...errors import BackendError, ConfigError
 from .base import blank, closed, runtime_errors
 from .devices import PRECISIONS, no_gpu, on_device, pick_device, pick_precision
 
-MODES = ("eager", "compile", "cuda_graphs")
-
 
 class TorchBackend:
     """Runs a network on one device: batch norms folded, channels last, automatic mixed precision below fp32.
@@ -31,7 +29,7 @@ class TorchBackend:
             "cuda_graphs" (one launch for the whole network, GPU only).
 
     Raises:
-        ConfigError: no such device, precision or mode here.
+        ConfigError: no such device or precision, or a mode that needs a GPU.
         BackendError: what the mode needs is missing, or the device is out of memory.
     """
 
@@ -47,7 +45,8 @@ class TorchBackend:
     ) -> None:
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
-        self.mode = _pick_mode(mode, self.device)
+        self.mode = mode or "eager"
+        _require_for(self.mode, self.device)
         self._input_size = input_size
         with runtime_errors(self.name, self.device):
             self.network: nn.Module | None = (
@@ -121,16 +120,12 @@ class TorchBackend:
         return {**about, "precision": self.precision, "mode": self.mode}
 
 
-def _pick_mode(mode: str, device: torch.device) -> str:
-    mode = mode or "eager"
-    if mode not in MODES:
-        raise ConfigError(f"mode '{mode}' of backend torch is not one of {', '.join(MODES)}")
+def _require_for(mode: str, device: torch.device) -> None:
     if mode == "cuda_graphs" and device.type != "cuda":
         raise ConfigError(f"mode cuda_graphs needs a GPU, the device is {device}: {no_gpu() or 'give device cuda'}")
     wanted = os.environ.get("CXX", "")
     if mode == "compile" and not any(map(shutil.which, [wanted] if wanted else ["g++", "clang++", "c++"])):
         raise BackendError("mode compile of backend torch needs a C++ compiler: apt install g++, or use mode eager")
-    return mode
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:
