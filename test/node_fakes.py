@@ -48,6 +48,9 @@ class FakeBackend:
     def device_bytes(self):
         return 0
 
+    def describe(self):
+        return {"backend": "torch", "version": "0", "device": "cpu", "precision": "fp32", "mode": "eager"}
+
 
 class FakePredictor:
     """As `inference.Predictor`; remembers what it was asked, and waits before each frame while `hold` is set."""

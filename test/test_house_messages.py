@@ -51,7 +51,8 @@ DESIGN = {
         "max_depth": "float",
         "classes": "sequence<dps_msgs/ClassInfo>",
     },
-    "PipelineStats": {"header": "std_msgs/Header", "backend": "string", "precision": "string"}
+    "PipelineStats": {"header": "std_msgs/Header"}
+    | dict.fromkeys(("backend", "precision", "switching_to", "switch_error"), "string")
     | dict.fromkeys(("decode_ms", "preprocess_ms", "inference_ms", "fusion_ms", "publish_ms", "processing_ms"), "float")
     | {"latency_ms": "float", "rate_hz": "float"}
     | dict.fromkeys(("frames_in", "frames_processed", "frames_dropped", "device_bytes"), "uint64"),

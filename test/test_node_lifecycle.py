@@ -130,17 +130,19 @@ def test_enable_switches_the_stream_off_and_on(rig):
     r.until(lambda: r.stamps("panoptic") == [7])
 
 
-def test_reload_takes_the_new_weights_and_frees_the_old(rig):
+def test_reload_takes_what_needs_a_reload_and_frees_the_old(rig):
     r = rig()
     r.listen(panoptic=Image, panoptic_info=PanopticInfo)
     r.ready()
-    r.node.set_parameters([Parameter("weights", value="better")])
+    r.node.set_parameters([Parameter("input_height", value=64), Parameter("input_width", value=128)])
+    assert len(r.loaded) == 1
     answer = r.call(Trigger, "/dps/reload_model")
-    assert (answer.success, answer.message) == (True, "loaded better")
+    assert (answer.success, answer.message) == (True, "loaded fake")
     first, second = r.loaded
-    assert first.closed
+    assert second.settings["input_size"] == (64, 128)
+    r.until(lambda: first.closed)
     assert not second.closed
-    r.until(lambda: r.got["panoptic_info"][-1].model_id == "better")
+    r.until(lambda: len(r.got["panoptic_info"]) == 2)
     r.send(1)
     r.until(lambda: r.stamps("panoptic") == [1])
     assert (len(first.seen), len(second.seen)) == (0, 1)
@@ -150,13 +152,14 @@ def test_a_failed_reload_leaves_the_old_model_running(rig):
     r = rig()
     r.listen(panoptic=Image)
     r.ready()
-    r.node.set_parameters([Parameter("weights", value="missing")])
+    r.node.set_parameters([Parameter("label_space", value="coco_panoptic")])
     answer = r.call(Trigger, "/dps/reload_model")
     assert not answer.success
-    assert "no weights file 'missing'" in answer.message
+    assert "the parameter label_space asks for 'coco_panoptic'" in answer.message
     r.send(1)
     r.until(lambda: r.stamps("panoptic") == [1])
-    assert not r.predictor.closed
+    assert not r.loaded[0].closed
+    assert r.loaded[1].closed
 
 
 def test_reload_needs_a_configured_node(rig):

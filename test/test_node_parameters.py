@@ -43,8 +43,12 @@ def test_defaults_are_those_of_the_fusion():
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"precision": "fp8"}, "precision='fp8' is not valid; choose one of: auto, fp32, bf16, fp16"),
-        ({"backend": "tensorflow"}, "backend='tensorflow' is not valid; choose one of: torch"),
+        ({"precision": "fp8"}, "precision='fp8' is not valid; choose one of: auto, fp32, bf16, fp16, int8"),
+        (
+            {"backend": "tensorflow"},
+            "backend='tensorflow' is not valid; choose one of: torch, onnxruntime, openvino, tensorrt, auto",
+        ),
+        ({"backend_mode": "fast"}, "backend_mode='fast' is not valid; choose one of: '', eager, compile, cuda_graphs"),
         ({"device": "gpu"}, "device='gpu' is not valid; one of: auto, cpu, cuda, cuda:<number>"),
         ({"score_threshold_things": 1.5}, r"score_threshold_things=1.5 is out of range; allowed: 0.0 to 1.0"),
         ({"score_threshold_things": 1}, r"=1 is int; it must be float \(write 1.0\)"),
@@ -111,7 +115,7 @@ def test_descriptors_say_meaning_range_and_effect(context):
     assert node.describe_parameter("qos_output").read_only
     assert not stride.read_only
     assert node.describe_parameter("max_depth").floating_point_range[0].to_value == 10_000
-    assert node.describe_parameter("precision").additional_constraints == "one of: auto, fp32, bf16, fp16"
+    assert node.describe_parameter("precision").additional_constraints == "one of: auto, fp32, bf16, fp16, int8"
     node.destroy_node()
 
 
@@ -123,9 +127,9 @@ def test_set_parameters_at_run_time(context):
 
     assert set_("score_threshold_stuff", 0.7).successful
     assert node._values.thresholds.score_stuff == 0.7
-    refused = set_("precision", "int8")
+    refused = set_("precision", "fp8")
     assert not refused.successful
-    assert "choose one of: auto, fp32, bf16, fp16" in refused.reason
+    assert "choose one of: auto, fp32, bf16, fp16, int8" in refused.reason
     assert not set_("score_threshold_stuff", 2.0).successful
     assert not set_("qos_input", "reliable").successful
     assert node._values == Parameters(autostart=False, score_threshold_stuff=0.7)

@@ -26,11 +26,15 @@ class Health:
         age_s: node clock less stamp when the last frame was published; NaN before, or while that clock has not started.
         last_error: text of the last frame's failure ever since activation.
         qos_error: text of the last QoS that could not match.
+        switching_to: backend and precision that are built beside the running ones; empty while none is.
+        switch_error: why the last switch failed; empty where it did not. Both outlast a reset.
     """
 
     def __init__(self, counts: Callable[[], Counts], clock: Callable[[], float] = time.monotonic) -> None:
         self.counts = counts
         self._clock = clock
+        self.switching_to = ""
+        self.switch_error = ""
         self.reset()
 
     def reset(self) -> None:
@@ -101,7 +105,7 @@ def diagnostic_array(health: Health, situation: Situation, stamp: Time) -> Diagn
     """Three statuses: input, processing, model."""
     name = situation.node.lstrip("/")
     message = DiagnosticArray(status=[_input(name, health, situation), _processing(name, health, situation)])
-    message.status.append(_model(name, situation))
+    message.status.append(_model(name, health, situation))
     message.header.stamp = stamp
     return message
 
@@ -154,8 +158,13 @@ def _processing(name: str, health: Health, situation: Situation) -> DiagnosticSt
     return _status(level, f"{name}: processing", text, values)
 
 
-def _model(name: str, situation: Situation) -> DiagnosticStatus:
+def _model(name: str, health: Health, situation: Situation) -> DiagnosticStatus:
+    values = situation.model | {"switching to": health.switching_to, "last switch": health.switch_error or "no failure"}
+    level, text = OK, situation.model.get("model", "no model is loaded")
     if situation.failure:
-        return _status(ERROR, f"{name}: model", situation.failure, situation.model)
-    text = situation.model.get("model", "no model is loaded")
-    return _status(OK, f"{name}: model", text, situation.model)
+        level, text = ERROR, situation.failure
+    elif health.switch_error:
+        level, text = WARN, f"{text} goes on: {health.switch_error}"
+    elif health.switching_to:
+        text = f"{text}; {health.switching_to} is being built"
+    return _status(level, f"{name}: model", text, values)

@@ -6,25 +6,27 @@ The way of a frame stands in `pipeline`; here: Inputs -> Worker (latest frame on
 from __future__ import annotations
 
 import traceback
-from concurrent.futures import Future as ThreadFuture
-from threading import Thread
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
-from ..errors import ConfigError, DpsError
+from ..errors import BackendError, ConfigError, DpsError
+from ..inference.backends.base import Progress
+from ..inference.backends.registry import availability
 from ..inference.predictor import Predictor
 from .decode import Decoder
 from .diagnostics import Health, Situation, diagnostic_array
 from .inputs import Inputs
 from .outputs import Outputs
-from .parameters import KINDS, changed, declare
+from .parameters import KINDS, Parameters, changed, declare
 from .pipeline import Job, LoadPredictor, Pipeline, load_predictor
+from .switching import SWITCHED, Outcome, Switcher, named, validate, wish
 from .throttle import Throttle
 from .worker import Counts, Worker
 
@@ -50,8 +52,9 @@ class DpsNode(LifecycleNode):
         self._worker: Worker[Job] | None = None
         self._pipeline: Pipeline | None = None
         self._outputs: Outputs | None = None
+        self._switcher: Switcher | None = None
+        self._running: Parameters | None = None
         self._failure = ""
-        self._reloading = False
         self._enabled = True
         self.health = Health(lambda: self._worker.counts if self._worker else Counts())
         try:
@@ -79,7 +82,7 @@ class DpsNode(LifecycleNode):
             decoder = Decoder()
             self._outputs = Outputs(self, parameters, self._warn)
             worker = self._worker = Worker(self._process, self._on_error)
-            predictor = worker.call(lambda: load_predictor(parameters, self._load)).result()
+            predictor = worker.call(lambda: self._build(parameters, self._progress)).result()
         except (DpsError, OSError, RuntimeError) as error:
             self._failure = str(error)
             self.get_logger().error(f"configure failed: {error}")
@@ -88,6 +91,8 @@ class DpsNode(LifecycleNode):
         except Exception:  # rclpy would swallow it
             self.get_logger().error(f"configure failed:\n{traceback.format_exc()}")
             raise
+        self._running, self.health.switch_error = parameters, ""
+        self._switcher = Switcher(self._build, self._swap, self._on_switched, self._progress, self.health)
         self._pipeline = Pipeline(
             predictor,
             decoder,
@@ -147,7 +152,7 @@ class DpsNode(LifecycleNode):
 
     def _release(self) -> None:
         worker, pipeline, outputs = self._worker, self._pipeline, self._outputs
-        self._worker = self._pipeline = self._outputs = None
+        self._worker = self._pipeline = self._outputs = self._switcher = self._running = None
         if worker is not None:
             if pipeline is not None:
                 worker.call(lambda: pipeline.predictor.close())
@@ -183,14 +188,23 @@ class DpsNode(LifecycleNode):
         values = {p.name: p.value for p in new if p.name in KINDS}
         try:
             parameters = changed(self._values, values)
-        except ConfigError as error:
+            switch = wish(parameters) != wish(self._values)
+            if switch:
+                validate(parameters)
+        except DpsError as error:
             return SetParametersResult(successful=False, reason=str(error))
         old, self._values = self._values, parameters
         if self._pipeline is not None:
             self._pipeline.parameters = parameters
             if old.thresholds != parameters.thresholds:
                 self._announce()
+        if switch and self._switcher is not None and not self._runs(parameters):
+            self._switcher.ask(parameters)
         return SetParametersResult(successful=True)
+
+    def _runs(self, parameters: Parameters) -> bool:
+        """True where the running model is what these ask for, and nothing else is about to take its place."""
+        return self._running is not None and wish(parameters) == wish(self._running) and not self.health.switching_to
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = bool(request.data)
@@ -204,46 +218,58 @@ class DpsNode(LifecycleNode):
         return response
 
     async def _on_reload_model(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        if self._pipeline is None or self._reloading:
-            response.success = False
-            response.message = (
-                "a reload is already running" if self._reloading else f"the node is {self.state}; configure it first"
-            )
+        if self._switcher is None:
+            response.success, response.message = False, f"the node is {self.state}; configure it first"
             return response
-        self._reloading = True
         done: Future = Future(executor=self.executor)
-        Thread(target=lambda: done.set_result(self._reload()), name="dps_reload", daemon=True).start()
-        failure = await done
-        self._reloading = False
-        if self._pipeline is not None and not failure:
-            self._announce()
-        response.success = not failure
-        response.message = failure or f"loaded {self._pipeline.predictor.model.model_id if self._pipeline else ''}"
+        self._switcher.ask(self._values).add_done_callback(lambda ended: done.set_result(ended.result()))
+        outcome = await done
+        assert isinstance(outcome, Outcome)
+        response.success = not outcome.failure
+        response.message = (
+            outcome.failure or f"loaded {self._pipeline.predictor.model.model_id if self._pipeline else ''}"
+        )
         return response
 
-    def _reload(self) -> str:
-        """Load beside the running model and swap between two frames; return why it failed, or nothing."""
-        worker, pipeline, parameters = self._worker, self._pipeline, self._values
-        try:
-            predictor = load_predictor(parameters, self._load)
-        except Exception as error:  # whatever it is, the old model goes on
-            self.get_logger().error(f"reload failed, the old model goes on: {error}")
-            return str(error)
+    # Models: built on the switcher's thread (at configure on the worker's), swapped on the worker's
 
-        def swap() -> None:
-            assert pipeline is not None
-            old, pipeline.predictor = pipeline.predictor, predictor
-            old.close()
+    def _build(self, parameters: Parameters, progress: Progress) -> Predictor:
+        availability()  # imports all runtimes now: an import stops every thread, also that of a running model
+        return load_predictor(parameters, self._load, progress)
+
+    def _progress(self, text: str) -> None:
+        self.get_logger().info(text)
+
+    def _swap(self, predictor: Predictor, parameters: Parameters) -> Predictor:
+        worker, pipeline = self._worker, self._pipeline
+
+        def swap() -> Predictor:
+            if pipeline is None or pipeline is not self._pipeline:
+                raise BackendError("the node was cleaned up meanwhile")
+            old, pipeline.predictor, self._running = pipeline.predictor, predictor, parameters
+            return old
 
         try:
-            swapped: ThreadFuture[None] | None = worker.call(swap) if worker is not None else None
-            if swapped is not None:
-                swapped.result()
-                return ""
+            return worker.call(swap).result() if worker is not None else swap()
         except RuntimeError as error:  # the worker was closed meanwhile
-            self.get_logger().info(f"reload given up: {error}")
-        predictor.close()
-        return "the node was cleaned up meanwhile"
+            raise BackendError(f"the node was cleaned up meanwhile ({error})") from error
+
+    def _on_switched(self, outcome: Outcome) -> None:
+        if self.executor is None:
+            self._conclude(outcome)
+        else:  # parameters belong to the executor's thread
+            self.executor.create_task(self._conclude, outcome)
+
+    def _conclude(self, outcome: Outcome) -> None:
+        if not outcome.failure:
+            self._announce()
+            self.get_logger().info(f"switched to {named(outcome.parameters)} after {outcome.seconds:.1f} s")
+            return
+        goes_on = f"; {named(self._running)} goes on" if self._running is not None else ""
+        self.get_logger().error(f"switch to {named(outcome.parameters)} failed{goes_on}: {outcome.failure}")
+        if self._running is not None and wish(self._values) == wish(outcome.parameters):
+            # Parameters say what runs, and their event tells everybody that it is the old model again.
+            self.set_parameters([Parameter(name, value=getattr(self._running, name)) for name in SWITCHED])
 
     # What others see
 
@@ -258,9 +284,7 @@ class DpsNode(LifecycleNode):
         height, width = predictor.input_size
         return {
             "model": predictor.model.model_id,
-            "backend": predictor.backend_name,
-            "device": predictor.device,
-            "precision": predictor.precision,
+            **predictor.backend.describe(),
             "input": f"{height}x{width}",
             "weights_sha256": predictor.model.weights_sha256,
         }

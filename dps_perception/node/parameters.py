@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -13,13 +14,16 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 
 from ..errors import ConfigError, nearest
+from ..inference.backends.registry import AUTO, BACKENDS, MODES
 from ..models.fusion import FusionThresholds
 
 LIVE = "live"
+SWITCH = "switch"
 RELOAD = "reload"
 STARTUP = "startup"
 EFFECT = {
     LIVE: "takes effect on the next frame",
+    SWITCH: "the new model is loaded beside the running one, which goes on until the new one is ready",
     RELOAD: "takes effect at ~/reload_model or the next configure",
     STARTUP: "read-only: set it when the node starts",
 }
@@ -38,6 +42,11 @@ class Spec:
     choices: tuple[str, ...] = ()
     pattern: str = ""
 
+    @property
+    def valid(self) -> str:
+        """The choices, for messages."""
+        return ", ".join(choice or "''" for choice in self.choices)
+
     def check(self, name: str, value: Any, kind: type[Any]) -> None:
         """Raise ConfigError, naming what is allowed, where `value` is not of `kind` or outside the range."""
         if type(value) is not kind:
@@ -45,7 +54,7 @@ class Spec:
                 f"parameter {name}={value!r} is {type(value).__name__}; it must be {kind.__name__}{_hint(value, kind)}"
             )
         if self.choices and value not in self.choices:
-            raise ConfigError(f"parameter {name}='{value}' is not valid; choose one of: {', '.join(self.choices)}")
+            raise ConfigError(f"parameter {name}='{value}' is not valid; choose one of: {self.valid}")
         if self.pattern and not re.fullmatch(self.pattern, value):
             raise ConfigError(f"parameter {name}='{value}' is not valid; {self.description}")
         if self.low is not None and self.high is not None and not self.low <= value <= self.high:
@@ -64,13 +73,18 @@ def _param(default: Any, when: str, description: str, **limits: Any) -> Any:
 class Parameters:
     """A consistent set of values; `specs()` says what each means. Made by `declare`, changed by `changed`."""
 
-    weights: str = _param("", RELOAD, "weights file (.safetensors); empty: the weights shipped with the package")
+    weights: str = _param("", SWITCH, "weights, ONNX or engine file; empty: the weights shipped with the package")
     label_space: str = _param("", RELOAD, "weights of another label space are refused; empty: any is welcome")
-    backend: str = _param("torch", RELOAD, "runtime of the network", choices=("torch",))
-    device: str = _param("auto", RELOAD, "one of: auto, cpu, cuda, cuda:<number>", pattern=r"auto|cpu|cuda(:\d+)?")
+    backend: str = _param(
+        "torch", SWITCH, "runtime of the network; auto: the fastest here whose output agrees", choices=(*BACKENDS, AUTO)
+    )
+    backend_mode: str = _param(
+        "", SWITCH, "how the backend works; empty: its usual way", choices=("", *itertools.chain(*MODES.values()))
+    )
+    device: str = _param("auto", SWITCH, "one of: auto, cpu, cuda, cuda:<number>", pattern=r"auto|cpu|cuda(:\d+)?")
     precision: str = _param(
-        "auto", RELOAD, "arithmetic of the network; auto: what is fast and safe on the device",
-        choices=("auto", "fp32", "bf16", "fp16"),
+        "auto", SWITCH, "arithmetic of the network; auto: what is fast and safe on the device",
+        choices=("auto", "fp32", "bf16", "fp16", "int8"),
     )  # fmt: skip
     input_height: int = _param(
         0, RELOAD, "network input height [pixels], a multiple of 32; 0: the weights' own", low=0, high=8192
@@ -171,7 +185,7 @@ def descriptor(name: str) -> ParameterDescriptor:
     message = ParameterDescriptor(
         name=name,
         description=f"{spec.description} [{spec.when}: {EFFECT[spec.when]}]",
-        additional_constraints=f"one of: {', '.join(spec.choices)}" if spec.choices else "",
+        additional_constraints=f"one of: {spec.valid}" if spec.choices else "",
         read_only=spec.when == STARTUP,
     )
     if spec.low is not None and spec.high is not None:

@@ -14,6 +14,7 @@ from dps_msgs.msg import PipelineStats
 
 from ..data.calibration import intrinsics_of
 from ..errors import CameraInfoError, ModelLoadError, nearest
+from ..inference.backends.base import Progress
 from ..inference.predictor import Predictor
 from ..labels import LABEL_SPACES
 from ..types import Frame
@@ -144,6 +145,8 @@ class Pipeline:
             frames_processed=counts.done + 1,  # this one
             frames_dropped=counts.dropped,
             device_bytes=int(self.predictor.backend.device_bytes()),
+            switching_to=health.switching_to,
+            switch_error=health.switch_error,
         )
 
 
@@ -159,19 +162,23 @@ def view_of(parameters: Parameters) -> View:
     )
 
 
-def load_predictor(parameters: Parameters, load: LoadPredictor) -> Predictor:
-    """Load and warm up what the parameters name.
+def load_predictor(parameters: Parameters, load: LoadPredictor, progress: Progress) -> Predictor:
+    """Load and warm up what the parameters name; `progress` is told what slow builds do.
 
     Raises:
         ModelLoadError: the weights can't be loaded, or are of another label space than asked for.
-        ConfigError: device, precision or input size is not possible here.
+        ConfigError: backend, device, precision or input size is not possible here.
+        BackendError: the backend is missing, out of memory, or could not build what it runs.
     """
     predictor = load(
         parameters.weights,
+        backend=parameters.backend,
+        mode=parameters.backend_mode,
         device=parameters.device,
         precision=parameters.precision,
         input_size=parameters.input_hw,
         thresholds=parameters.thresholds,
+        progress=progress,
     )
     try:
         space = predictor.model.label_space.name
