@@ -226,9 +226,8 @@ class DpsNode(LifecycleNode):
         outcome = await done
         assert isinstance(outcome, Outcome)
         response.success = not outcome.failure
-        response.message = (
-            outcome.failure or f"loaded {self._pipeline.predictor.model.model_id if self._pipeline else ''}"
-        )
+        loaded = self._pipeline.predictor.model.model_id if self._pipeline else ""
+        response.message = outcome.failure or f"loaded {loaded}"
         return response
 
     # Models: built on the switcher's thread (at configure on the worker's), swapped on the worker's
