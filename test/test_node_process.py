@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from node_fakes import camera_info, image, overrides, ros
+from node_process import Process
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from safetensors import safe_open
@@ -33,7 +31,6 @@ from dps_perception.node.node import DpsNode
 from dps_perception.node.qos import LATCHED
 from dps_perception.node.spin import spin_until
 
-ROOT = Path(__file__).resolve().parent.parent
 SIZE = (48, 96)
 
 
@@ -58,32 +55,6 @@ def write_tiny(path, label_space=CITYSCAPES):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     return write_tiny(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
-
-
-class Process:
-    """dps_node with its output in a file."""
-
-    def __init__(self, folder, *arguments):
-        self.log = folder / "log.txt"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        environment.pop("FASTRTPS_DEFAULT_PROFILES_FILE", None)
-        with self.log.open("w") as log:
-            self.popen = subprocess.Popen(
-                [sys.executable, "-m", "dps_perception.node.main", *arguments],
-                stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=folder,
-            )  # fmt: skip
-
-    def text(self):
-        return self.log.read_text()
-
-    def end(self, signal_number):
-        self.popen.send_signal(signal_number)
-        return self.popen.wait(20)
-
-    def kill(self):
-        if self.popen.poll() is None:
-            self.popen.kill()
-            self.popen.wait()
 
 
 @pytest.fixture

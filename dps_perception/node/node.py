@@ -23,6 +23,7 @@ from ..inference.predictor import Predictor
 from .decode import Decoder
 from .diagnostics import Health, Situation, diagnostic_array
 from .inputs import Inputs
+from .memory import spare_what_is_there
 from .outputs import Outputs
 from .parameters import KINDS, Parameters, changed, declare
 from .pipeline import Job, LoadPredictor, Pipeline, load_predictor
@@ -103,6 +104,7 @@ class DpsNode(LifecycleNode):
             lambda: int(self.get_clock().now().nanoseconds),
         )
         self._announce()
+        spare_what_is_there()
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
