@@ -1,4 +1,4 @@
-# make setup | demo | test | test-gpu | lint | lock | clean. Everything lives in .venv; nothing outside this folder is changed.
+# make setup | demo | test | test-gpu | backends | lint | lock | clean. Everything lives in .venv; nothing outside this folder is changed.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ export AMENT_PREFIX_PATH := $(CURDIR)/$(VENV)
 # Without this profile images between processes are lost; its comments say why.
 export FASTDDS_DEFAULT_PROFILES_FILE := $(CURDIR)/config/fastdds.xml
 
-.PHONY: setup demo test test-gpu lint lock clean
+.PHONY: setup demo test test-gpu backends lint lock clean
 
 setup:
 	@command -v $(PYTHON) >/dev/null || { echo "set-up: no Python found; apt install python3.11 python3.11-dev" >&2; exit 1; }
@@ -36,6 +36,14 @@ test: lint
 # What only a GPU can show: CUDA graphs, ONNX Runtime on CUDA, TensorRT engines. Each test says why it is skipped where it is.
 test-gpu: setup
 	@$(BIN)/python -m pytest -m gpu $(TEST_ARGS)
+
+# Measures all backends, and an INT8 file made for it, against fp32 PyTorch on a held-out drive: the table in the README.
+backends: setup
+	@mkdir -p build
+	@$(BIN)/dps_synthesize bag build/drive --frames 40 --rate 2 --overwrite
+	@$(BIN)/dps_export --int8 --images 64 --output build/int8.onnx
+	@$(BIN)/dps_benchmark --weights efficientdps_r18_street build/int8.onnx --backend all --precision all --parity \
+		--data build/drive --images 40 --json docs/backends.json --markdown README.md
 
 # The pins as they are now stay; UPGRADE=--upgrade looks for newer ones, UPGRADE="--upgrade-package NAME" for one.
 lock: setup

@@ -1,6 +1,7 @@
 """TensorRT-RTX parses and builds our networks on a machine without a GPU; what runs them is in test_backends_gpu.py."""
 
 import sys
+import types
 
 import pytest
 import torch
@@ -114,3 +115,10 @@ def test_a_missing_runtime_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt_rtx_bindings", None)
     with pytest.raises(BackendError, match="tensorrt-rtx-cu13-bindings"):
         find_tensorrt()
+
+
+def test_a_tensorrt_that_is_too_old_is_not_taken(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt", types.SimpleNamespace(__version__="8.6.2"))
+    with pytest.raises(BackendError, match=r"tensorrt 8\.6\.2 is too old, 10 or newer is needed"):
+        find_tensorrt("tensorrt")
+    assert find_tensorrt().name == "tensorrt_rtx"

@@ -15,7 +15,7 @@ import dps_perception
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
-COMMANDS = {"node", "replay", "demo", "train", "evaluate", "benchmark", "synthesize"}
+COMMANDS = {"node", "replay", "demo", "train", "evaluate", "benchmark", "synthesize", "export"}
 # Import name -> rosdep key, or None for what only pip has (docs/install.md names those).
 ROSDEP_KEYS = {
     "cv2": "python3-opencv",
@@ -24,6 +24,10 @@ ROSDEP_KEYS = {
     "lightning": None,
     "matplotlib": "python3-matplotlib",
     "numpy": "python3-numpy",
+    "onnx": None,
+    "onnxruntime": None,
+    "onnxscript": None,
+    "openvino": None,
     "rosbags": None,
     "safetensors": None,
     "scipy": "python3-scipy",

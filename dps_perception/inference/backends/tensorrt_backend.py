@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX through one code path. torch owns the stream and all memory."""
+"""TensorRT and TensorRT-RTX through one code path. torch owns the stream, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -55,13 +55,9 @@ class TensorRTBackend:
             self._engine: Any = trt.Runtime(self._logger).deserialize_cuda_engine(file.plan)
             if self._engine is None:
                 raise ModelLoadError(f"{runtime.name} {runtime.version} refuses {engine}; build it again")
-            strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
-            self._context: Any = self._engine.create_execution_context(strategy)
+            self._context: Any = self._engine.create_execution_context()
             if self._context is None:
                 raise RuntimeError("out of memory for the engine's context")
-            scratch = int(self._engine.device_memory_size_v2)
-            self._scratch: Tensor | None = torch.empty(max(scratch, 1), dtype=torch.uint8, device=self.device)
-            self._context.set_device_memory(self._scratch.data_ptr(), scratch)
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         self._outputs = [n for n in names if self._engine.get_tensor_mode(n) == trt.TensorIOMode.OUTPUT]
 
@@ -90,12 +86,14 @@ class TensorRTBackend:
         self.run(blank(self._input_size))
 
     def device_bytes(self) -> int:
-        """Device memory of torch, scratch of the engine included; the engine's weights are not known."""
-        return torch.cuda.memory_reserved(self.device)
+        """Memory of torch, that of the outputs included, and the engine's scratch; its weights are not known."""
+        scratch = int(self._engine.device_memory_size_v2) if self._engine is not None else 0
+        return torch.cuda.memory_reserved(self.device) + scratch
 
     def close(self) -> None:
-        """Free engine, context and scratch memory."""
-        self._context = self._engine = self._scratch = None
+        """Free context and engine, in this order."""
+        self._context = None
+        self._engine = None
         torch.cuda.empty_cache()
 
     def describe(self) -> dict[str, str]:

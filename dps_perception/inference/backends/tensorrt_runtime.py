@@ -10,6 +10,8 @@ from ...errors import BackendError, ConfigError, nearest
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt_rtx_bindings"}
 """Runtime -> module, in the order of preference."""
+OLDEST = 10
+"""Of the full TensorRT: from this major version on networks are strongly typed and take bf16."""
 INSTALL = (
     "pip install tensorrt-rtx-cu13-bindings tensorrt-rtx-cu13-libs (RTX cards), "
     "or tensorrt from NVIDIA: apt install python3-libnvinfer (JetPack), pip install tensorrt"
@@ -42,8 +44,11 @@ def find_tensorrt(name: str = "") -> TensorRT:
             module = importlib.import_module(MODULES[one])
         except (ImportError, OSError) as error:  # OSError: its libraries are missing
             reasons.append(f"{one}: {error}")
-        else:
-            return TensorRT(module, one, str(module.__version__))
+            continue
+        version = str(module.__version__)
+        if one != "tensorrt" or int(version.split(".")[0]) >= OLDEST:
+            return TensorRT(module, one, version)
+        reasons.append(f"tensorrt {version} is too old, {OLDEST} or newer is needed")
     raise BackendError(f"no TensorRT ({'; '.join(reasons)}): {INSTALL}")
 
 
