@@ -171,6 +171,8 @@ def test_clean_up_while_another_is_built_frees_both(rig):
             "mode 'compile' of backend openvino is not one of latency",
         ),
         ({"backend": "auto", "backend_mode": "compile"}, "needs a named backend"),
+        ({"backend": "auto", "precision": "int8"}, "no backend here runs .* in precision 'int8'"),
+        ({"backend": "auto", "device": "cuda:9"}, "PyTorch sees 0 GPUs"),
     ],
 )
 def test_what_can_not_work_is_refused_at_once(values, reason, small_weights):

@@ -9,7 +9,7 @@ from ..errors import BackendError, DpsError
 from ..types import Sample
 from .backends.base import Backend, Progress
 from .backends.devices import pick_device
-from .backends.model_file import WEIGHTS, ModelFile
+from .backends.model_file import WEIGHTS, FileKind, ModelFile
 from .backends.registry import BACKENDS, availability, open_backend, precisions
 from .comparison import REFERENCE, Row, study
 from .export import street_image
@@ -19,8 +19,12 @@ RUNS = 5
 _LOG = logging.getLogger(__name__)
 
 
-def choices(model: ModelFile, device: str, precision: str) -> list[tuple[str, str]]:
-    """(backend, precision) pairs that may be kept."""
+def choices(model: FileKind, device: str, precision: str) -> list[tuple[str, str]]:
+    """(backend, precision) pairs that may be kept.
+
+    Raises:
+        ConfigError: no such device.
+    """
     gpu = pick_device(device).type == "cuda"
     pairs = []
     for name, missing in availability().items():

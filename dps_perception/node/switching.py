@@ -12,6 +12,7 @@ from ..errors import BackendError, ConfigError
 from ..inference.backends.base import Progress
 from ..inference.backends.model_file import peek
 from ..inference.backends.registry import AUTO, check
+from ..inference.fastest import choices
 from ..inference.predictor import Predictor
 from .diagnostics import Health
 from .parameters import SWITCH, Parameters, specs
@@ -43,6 +44,11 @@ def validate(parameters: Parameters) -> None:
     if parameters.backend == AUTO:
         if parameters.backend_mode:
             raise ConfigError(f"backend_mode='{parameters.backend_mode}' needs a named backend, not auto")
+        if not choices(file, parameters.device, parameters.precision):
+            raise ConfigError(
+                f"no backend here runs {file.path.name} in precision '{parameters.precision}' on device "
+                f"'{parameters.device}'; use precision auto"
+            )
         return
     check(parameters.backend, file, parameters.device, parameters.precision, parameters.backend_mode)
 
