@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dps_perception.camera import Intrinsics
-from dps_perception.errors import ConfigError, ImageError, ModelLoadError
+from dps_perception.errors import BackendError, ConfigError, ImageError, ModelLoadError
 from dps_perception.inference.backends.devices import pick_device, pick_precision
 from dps_perception.inference.backends.torch_backend import fold_batch_norms
 from dps_perception.inference.predictor import Predictor
@@ -171,7 +171,7 @@ def test_predictor_settings_are_checked(weights):
 def test_closed_backend_says_so(weights):
     predictor = Predictor.load(weights)
     predictor.close()
-    with pytest.raises(ModelLoadError, match="closed"):
+    with pytest.raises(BackendError, match="closed"):
         predictor.warm_up()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 
@@ -32,3 +33,5 @@ def spare_what_is_there() -> None:
     """
     gc.collect()
     gc.freeze()
+    atexit.unregister(gc.unfreeze)
+    atexit.register(gc.unfreeze)  # or libraries take what they miss at the end for leaks, and say so at length
