@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -47,10 +48,11 @@ def count(config: EfficientDPSConfig, size_hw: tuple[int, int]) -> dict[str, int
 
 
 def hardware() -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """What the numbers were measured on; `load` above the number of threads in use: others were busy there too."""
     return {
         "cpu": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),
         "threads": torch.get_num_threads(),
+        "load": f"{os.getloadavg()[0]:.1f}",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -88,6 +90,7 @@ def _measure(args: argparse.Namespace, size: tuple[int, int] | None) -> dict[str
         reference = Candidate(weights[0], *REFERENCE)
         wanted = [reference, *(c for c in wanted if c != reference)]
     samples = _samples(args)
+    machine = hardware()  # its load before, not that of the measurements
     rows = compare(
         wanted, samples, device=args.device, input_size=size, runs=args.runs, agree=args.parity, keep_going=every,
         progress=print,
@@ -99,7 +102,6 @@ def _measure(args: argparse.Namespace, size: tuple[int, int] | None) -> dict[str
         f"{model.info.model_id}, network {height}x{width}, {len(samples)} images of {image[0]}x{image[1]}, "
         f"{max(args.runs, len(samples))} runs"
     )
-    machine = hardware()
     described = ", ".join(f"{key} {value}" for key, value in machine.items())
     print(f"{about}\n{described}\n{table(rows)}")
     if args.markdown:
