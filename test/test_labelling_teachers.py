@@ -113,10 +113,11 @@ def test_depth_at_the_teachers_end_is_unknown(tmp_path):
 
 @pytest.mark.parametrize("fov", [True, False])
 def test_depth_pro_tells_its_focal_length(tmp_path, fov):
-    backbone = dict(hidden_size=16, num_hidden_layers=4, num_attention_heads=2, image_size=32, patch_size=16)
+    vit = dict(hidden_size=16, num_hidden_layers=4, num_attention_heads=2, image_size=32, patch_size=16)
+    vit["model_type"] = "dinov2"
     config = transformers.DepthProConfig(
-        image_model_config={"model_type": "dinov2", **backbone}, patch_model_config={"model_type": "dinov2", **backbone},
-        fov_model_config={"model_type": "dinov2", **backbone}, fusion_hidden_size=16, patch_size=32,
+        image_model_config={**vit}, patch_model_config={**vit}, fov_model_config={**vit}, fusion_hidden_size=16,
+        patch_size=32,
         scaled_images_ratios=[0.5, 1], scaled_images_overlap_ratios=[0.0, 0.25], scaled_images_feature_dims=[16, 16],
         intermediate_hook_ids=[3, 1], intermediate_feature_dims=[16, 16], use_fov_model=fov,
     )  # fmt: skip

@@ -82,7 +82,7 @@ class DepthTeacher:
     def __call__(self, rgb: NDArray[np.uint8]) -> TeacherDepth:
         """Depth of an image (H, W, 3) uint8."""
         size = (rgb.shape[0], rgb.shape[1])
-        pixels = self._processor(images=rgb, return_tensors="pt")["pixel_values"]
+        pixels = self._processor(images=np.array(rgb), return_tensors="pt")["pixel_values"]
         outputs = self._network(pixel_values=pixels.to(self._device))
         more = {"source_sizes": [size]} if self._family == "zoedepth" else {}
         found = self._processor.post_process_depth_estimation(outputs, target_sizes=[size], **more)[0]

@@ -74,7 +74,9 @@ class PanopticTeacher:
         """Segments of an image (H, W, 3) uint8."""
         size = (rgb.shape[0], rgb.shape[1])
         more = {"task_inputs": ["panoptic"]} if hasattr(self._processor, "tokenizer") else {}
-        inputs = self._processor(images=rgb, return_tensors="pt", **more)
+        inputs = self._processor(
+            images=np.array(rgb), return_tensors="pt", **more
+        )  # a copy: bags give read-only pixels
         content = self._content(inputs, size)
         used = {k: v.to(self._device) for k, v in inputs.items() if isinstance(v, Tensor)}
         outputs = self._network(**used)
