@@ -13,8 +13,10 @@ from test_training_recipes import CONFIGS, one_step
 
 from dps_perception import cli as commands
 from dps_perception.camera import Intrinsics
-from dps_perception.data.dvps import DvpsFolder
-from dps_perception.labelling import cli, depth_teacher, labeller
+from dps_perception.data.dvps import DvpsFolder, write_sample
+from dps_perception.evaluation.pictures import SKY_COLOR, UNKNOWN_COLOR, color_depth
+from dps_perception.labelling import cli, contact_sheet, labeller
+from dps_perception.labelling.contact_sheet import write_sheets
 from dps_perception.labelling.depth_scale import Scale, robust
 from dps_perception.labelling.depth_teacher import TeacherDepth
 from dps_perception.labelling.frames import Parting, Thinning, open_frames
@@ -229,13 +231,40 @@ def test_wrong_options_are_told_before_anything_is_written(teachers, tmp_path, c
     assert not (tmp_path / "out").exists()
 
 
+def test_the_dataset_stays_out_of_its_source(teachers, tmp_path, capsys):
+    images = write_images(tmp_path / "images", 3)
+    assert label(images, images / "labels", *teachers, "--fov-deg=70") == 2
+    assert "lies in the source" in capsys.readouterr().err
+
+
+def test_a_page_shows_what_the_files_hold(tmp_path):
+    sky, road = CITYSCAPES.names.index("sky"), 0
+    size = (240, 480)
+    panoptic = np.full(size, pack(sky, 0), np.uint16)
+    panoptic[80:160] = pack(road, 0)
+    panoptic[160:] = 65535
+    depth = np.full(size, np.nan, np.float32)
+    depth[80:160] = 10
+    image = np.full((*size, 3), 128, np.uint8)
+    camera = Intrinsics(250, 250, 239.5, 119.5, *size)
+    write_sample(tmp_path, "train", 0, 0, Sample(image, panoptic, depth, camera, ""))
+    (page,) = write_sheets(tmp_path, ["train"], CITYSCAPES, 5)
+    drawn = cv2.cvtColor(cv2.imread(str(page)), cv2.COLOR_BGR2RGB)
+    cell = contact_sheet.CELL_WIDTH
+    rows = [contact_sheet._LINE + r for r in (40, 120, 200)]  # sky, road, void
+    picture, labels, depths = (drawn[rows, place * (cell + contact_sheet._GAP) + 30] for place in range(3))
+    assert (picture == 128).all()
+    expected = 0.45 * 128 + 0.55 * np.array([CITYSCAPES.classes[sky].color, CITYSCAPES.classes[road].color, (0, 0, 0)])
+    np.testing.assert_allclose(labels, expected, atol=1)
+    assert tuple(depths[0]) == SKY_COLOR  # the class says so; the file has no infinity
+    assert tuple(depths[2]) == UNKNOWN_COLOR
+    np.testing.assert_array_equal(depths[1], color_depth(np.full((1, 1), 10, np.float32), 20.0, 10.0)[0, 0])
+    assert contact_sheet._range(np.array([0.57, 43.0])) == (0.5, 50.0)
+
+
 def test_other_peoples_folder_is_left_alone(teachers, tmp_path, capsys):
     images = write_images(tmp_path / "images", 3)
     (tmp_path / "out" / "train").mkdir(parents=True)
     (tmp_path / "out" / "train" / "000000_000000_street_camera.json").write_text("{}")
     assert label(images, tmp_path / "out", *teachers, "--fov-deg=70") == 2
     assert "did not write; label into a folder of its own" in capsys.readouterr().err
-
-
-def test_the_teachers_end_is_a_share_of_its_range():
-    assert 0.9 < depth_teacher.SATURATED < 1

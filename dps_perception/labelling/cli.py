@@ -90,7 +90,7 @@ def command(argv: Sequence[str] | None) -> None:
     _check(args)
     thinning, parting = Thinning(args.every, args.fps, args.limit), Parting(args.val_share, args.gap_s)
     sequences = open_frames(args.source, args.camera, args.fov_deg, args.rectified, _topics(args))
-    if args.fps is not None and args.source.is_dir() and not any(s.has_time for s in sequences):
+    if args.fps is not None and not any(frames.has_time for frames in sequences):
         raise ConfigError("--fps is for videos and bags; images of a folder have no time: use --every")
     chosen = [frames.frames(thinning, parting) for frames in sequences]
     require_training(chosen)
@@ -134,6 +134,10 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--max-depth {args.max_depth} must be above 0 and at most {LARGEST_DEPTH_M:g} m")
     if args.teacher_focal_px is not None and not 0 <= args.teacher_focal_px < math.inf:
         raise ConfigError(f"--teacher-focal-px {args.teacher_focal_px} must be 0 or more")
+    if args.out.resolve().is_relative_to(args.source.resolve()):
+        raise ConfigError(
+            f"'{args.out}' lies in the source '{args.source}', which it would add images to; write elsewhere"
+        )
     if args.sheet_images < 0:
         raise ConfigError(f"--sheet-images {args.sheet_images} must be 0 or more")
 

@@ -23,13 +23,12 @@ from .labeller import sky_of
 FOLDER = "sheets"
 ROWS, CELL_WIDTH = 4, 480
 _GAP, _LINE, _PAPER, _INK = 6, 22, 255, (40, 40, 40)
-_NEAR_M = 0.5
 
 
 def write_sheets(root: Path, splits: Sequence[str], label_space: LabelSpace, number: int) -> list[Path]:
     """Draw `number` samples of these splits, evenly spread, as PNG pages in `root`/sheets; return their paths.
 
-    Depth is drawn up to the 98th percentile of a page; the legend says how far that is.
+    Depth is drawn from the 2nd to the 98th percentile of a page; the legend says what they are.
 
     Raises:
         DatasetError: a sample can't be read, or a page can't be written.
@@ -52,15 +51,23 @@ def draw_page(samples: Sequence[Sample], label_space: LabelSpace) -> NDArray[np.
     """One page (H, W, 3) uint8 RGB: a row for each sample, then the legends."""
     known = [s.depth_m[np.isfinite(s.depth_m)] for s in samples if s.depth_m is not None]
     depths = np.concatenate(known) if known else np.empty(0)
-    max_m = max(2 * _NEAR_M, _rounded(float(np.percentile(depths, 98)))) if depths.size else 0.0
-    parts = [_row(sample, label_space, max_m) for sample in samples]
+    range_m = _range(depths) if depths.size else (1.0, 2.0)
+    parts = [_row(sample, label_space, range_m) for sample in samples]
     parts.append(_class_legend(samples, label_space))
-    if max_m:
-        parts.append(_depth_legend(depth_scale(max_m, _NEAR_M)))
+    if depths.size:
+        parts.append(_depth_legend(depth_scale(range_m[1], range_m[0])))
     return np.concatenate([np.pad(p, ((0, _GAP), (0, 0), (0, 0)), constant_values=_PAPER) for p in parts])
 
 
-def _row(sample: Sample, label_space: LabelSpace, max_m: float) -> NDArray[np.uint8]:
+def _range(depths: NDArray[np.floating]) -> tuple[float, float]:
+    """Nearest and farthest depth of a page's colours, of one digit, so that the legend can be read."""
+    near, far = (float(p) for p in np.percentile(depths, [2, 98]))
+    unit_near, unit_far = (10.0 ** math.floor(math.log10(max(m, 1e-2))) for m in (near, far))
+    near_m = max(unit_near, math.floor(near / unit_near) * unit_near)
+    return near_m, max(2 * near_m, math.ceil(far / unit_far) * unit_far)
+
+
+def _row(sample: Sample, label_space: LabelSpace, range_m: tuple[float, float]) -> NDArray[np.uint8]:
     height = max(1, round(CELL_WIDTH * sample.image.shape[0] / sample.image.shape[1]))
     cells = [sample.image, np.full_like(sample.image, _PAPER), np.full_like(sample.image, _PAPER)]
     said = sample.sample_id
@@ -73,7 +80,7 @@ def _row(sample: Sample, label_space: LabelSpace, max_m: float) -> NDArray[np.ui
             depth[sky_of(sample.panoptic, label_space) & np.isnan(depth)] = np.inf
         finite = depth[np.isfinite(depth)]
         if finite.size:
-            cells[2] = color_depth(depth, max_m, _NEAR_M)
+            cells[2] = color_depth(depth, range_m[1], range_m[0])
             said += f"   depth {finite.min():.1f} to {finite.max():.1f} m, median {np.median(finite):.1f} m"
         else:
             said += "   no depth"
@@ -111,12 +118,6 @@ def _depth_legend(scale: Scale) -> NDArray[np.uint8]:
     for place, text in scale.marks:
         _write(legend, text, min(int(place * bar), width - 70), 2 * _LINE - 6)
     return legend
-
-
-def _rounded(metres: float) -> float:
-    """Up to two digits, for a legend that can be read."""
-    digits = 10.0 ** (math.floor(math.log10(max(metres, 1e-3))) - 1)
-    return math.ceil(metres / digits) * digits
 
 
 def _write(picture: NDArray[Any], text: str, left: int, bottom: int) -> None:
