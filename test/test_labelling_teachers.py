@@ -132,6 +132,42 @@ def test_depth_pro_tells_its_focal_length(tmp_path, fov):
     assert (depth.focal_px == 100.0) == (not fov)  # without its head depth is that of a focal length of one width
 
 
+def test_glpn_is_cut_to_multiples_of_32(tmp_path):
+    config = transformers.GLPNConfig(
+        hidden_sizes=[8, 8, 16, 16], depths=[1] * 4, num_attention_heads=[1, 1, 2, 2], decoder_hidden_size=8,
+        max_depth=80,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    transformers.GLPNForDepthEstimation(config).save_pretrained(tmp_path)
+    transformers.GLPNImageProcessor().save_pretrained(tmp_path)
+    teacher = DepthTeacher(str(tmp_path), CPU, 100.0)
+    depth = teacher(IMAGE)
+    assert (depth.depth_m.shape, teacher.max_depth_m) == (IMAGE.shape[:2], 80)
+    assert depth.focal_px == pytest.approx(100 * 100 / 96)
+
+
+def test_zoedepth_looks_at_a_padded_image(tmp_path):
+    backbone = transformers.BeitConfig(
+        image_size=64, num_hidden_layers=4, hidden_size=16, intermediate_size=16, num_attention_heads=2, patch_size=16,
+        use_relative_position_bias=True, reshape_hidden_states=False,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    config = transformers.ZoeDepthConfig(
+        backbone_config=backbone, neck_hidden_sizes=[8] * 4, fusion_hidden_size=8, bottleneck_features=8,
+        num_relative_features=8, bin_embedding_dim=8, num_attractors=[4, 2, 2, 1],
+    )  # fmt: skip
+    torch.manual_seed(0)
+    transformers.ZoeDepthForDepthEstimation(config).save_pretrained(tmp_path)
+    processor = transformers.ZoeDepthImageProcessor(size={"height": 64, "width": 64})
+    processor.save_pretrained(tmp_path)
+    teacher = DepthTeacher(str(tmp_path), CPU, 100.0)
+    depth = teacher(IMAGE)
+    assert (depth.depth_m.shape, teacher.max_depth_m) == (IMAGE.shape[:2], 10)
+    # 100 columns and int(sqrt(100 / 2) * 3) = 21 on either side become the network's width.
+    width = processor(images=IMAGE, return_tensors="pt")["pixel_values"].shape[-1]
+    assert depth.focal_px == pytest.approx(100 * 142 / width)
+
+
 def test_focal_lengths_of_well_known_teachers():
     # Virtual KITTI 2: 725.0087 px at 1242x375, Hypersim: 886.81 px at 1024x768; the shorter side becomes 518.
     assert known_focal_px("depth-anything/Depth-Anything-V2-Metric-Outdoor-Large-hf") == pytest.approx(
