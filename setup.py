@@ -37,6 +37,7 @@ setup(
         *shared("launch", "config"),
     ],
     install_requires=["setuptools"],
+    extras_require={"teachers": ["transformers"]},
     zip_safe=False,
     entry_points={
         "console_scripts": [
@@ -47,6 +48,7 @@ setup(
             "dps_evaluate = dps_perception.inference.evaluate:main",
             "dps_benchmark = dps_perception.inference.benchmark:main",
             "dps_export = dps_perception.inference.export_cli:main",
+            "dps_label = dps_perception.labelling.cli:main",
             "dps_synthesize = dps_perception.data.street.cli:main",
         ],
     },

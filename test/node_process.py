@@ -17,7 +17,6 @@ class Process:
     def __init__(self, folder, *arguments):
         self.log = folder / "log.txt"
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        environment.pop("FASTRTPS_DEFAULT_PROFILES_FILE", None)
         with self.log.open("w") as log:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", "dps_perception.node.main", *arguments],

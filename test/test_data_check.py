@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 from dataset_fixtures import scene, write, write_cityscapes, write_mapillary, write_semkitti
+from dataset_fixtures_bag import START_NS, write_lidar_bag
 
 from dps_perception.camera import Intrinsics
+from dps_perception.data.bag import BagReader, BagWriter
 from dps_perception.data.check import DatasetSummary, check_dataset
 from dps_perception.data.datasets import open_dataset
 from dps_perception.data.depth_statistics import DepthStatistics
@@ -134,3 +136,18 @@ def test_depth_that_is_never_known():
     assert summary.faults == []
     assert "warning: no depth image has a known depth" in summary.table()
     assert "0.00 % of pixels" in summary.table()
+
+
+def test_images_of_bags_that_are_left_out_are_counted(tmp_path):
+    write_lidar_bag(tmp_path / "bag", frames=4)
+    with BagWriter(tmp_path / "part") as writer, BagReader(tmp_path / "bag") as reader:
+        for raw in reader.raw_messages():
+            writer.add_topic(raw.topic, raw.type_name)
+            if raw.topic != "/points" or raw.stamp_ns < START_NS + 150_000_000:
+                writer.write_raw(raw.topic, raw.stamp_ns, raw.data)
+    summary = check_dataset(open_dataset("bag", tmp_path / "part", "all"))
+    (reason,) = summary.skipped
+    assert "depth" in reason
+    assert (summary.images, summary.skipped[reason]) == (2, 2)
+    assert f"left out: {reason} (2 images)" in summary.table()
+    assert summary.to_dict()["skipped"] == {reason: 2}

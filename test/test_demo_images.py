@@ -11,15 +11,15 @@ import pytest
 from dps_perception.data.bag import BagReader
 from dps_perception.data.bag_messages import decode_depth, decode_rgb
 from dps_perception.data.calibration import intrinsics_of
+from dps_perception.data.camera_file import assumed_intrinsics
+from dps_perception.data.layout import spread
 from dps_perception.errors import DatasetError, DpsError, ImageError
 from dps_perception.node import demo_images
 from dps_perception.node.demo_images import (
     START_NS,
     STEP_NS,
-    assumed_intrinsics,
     motorcycle,
     packaged_images,
-    spread,
     stereo_depth,
     user_images,
     write_camera_bag,

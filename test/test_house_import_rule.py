@@ -16,6 +16,7 @@ ROOMS = {
     "evaluation": {"core"},
     "training": {"core", "models", "data", "evaluation"},
     "inference": {"core", "models", "data", "evaluation"},
+    "labelling": {"core", "data", "evaluation", "inference"},
     "node": {"core", "models", "data", "evaluation", "training", "inference"},
 }
 # Rooms with a closed list of other people's packages; the rest may use anything but ROS.

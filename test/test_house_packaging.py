@@ -15,7 +15,7 @@ import dps_perception
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
-COMMANDS = {"node", "replay", "demo", "train", "evaluate", "benchmark", "synthesize", "export"}
+COMMANDS = {"node", "replay", "demo", "train", "evaluate", "benchmark", "label", "synthesize", "export"}
 # Import name -> rosdep key, or None for what only pip has (docs/install.md names those).
 ROSDEP_KEYS = {
     "cv2": "python3-opencv",
@@ -35,6 +35,7 @@ ROSDEP_KEYS = {
     "torch": None,
     "torchvision": None,
     "tqdm": "python3-tqdm",
+    "transformers": None,
     "yaml": "python3-yaml",
 }
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 import rclpy
+from processes import starter
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -22,8 +21,6 @@ from std_msgs.msg import String
 from dps_msgs.msg import DepthStats, Instance, InstanceArray
 from dps_perception.data.bag import BagReader, BagWriter
 from dps_perception.errors import DatasetError
-
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "FASTRTPS_DEFAULT_PROFILES_FILE"}
 
 
 @pytest.fixture
@@ -38,23 +35,7 @@ def node() -> Iterator[Node]:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    running: list[subprocess.Popen[str]] = []
-
-    def run(*arguments: object) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dps_perception.node.recorder", *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=ENVIRONMENT,
-        )
-        running.append(process)
-        return process
-
-    yield run
-    for process in running:
-        process.kill()
-        process.communicate()
+    yield from starter("dps_perception.node.recorder")
 
 
 def wait(condition: Callable[[], bool]) -> None:

@@ -94,7 +94,7 @@ def test_init_from_says_what_it_took(folder, trained, tmp_path, capsys):
     assert "fresh" not in report
     earlier = load_weights(tmp_path / "c" / "efficientdps_r18.safetensors")[1].training["earlier_stages"]
     assert [(stage["steps"], stage["dataset"]) for stage in earlier] == [(2, folder.name)]
-    argv = [*options(folder, tmp_path / "d", steps=1), "--model.init_from", str(weights)]
+    argv = [*options(folder, tmp_path / "d", steps=1), "--init-from", str(weights)]
     cli.train(cli.parse(argv))
     report = capsys.readouterr().out  # weights files hold one group of two, and no auxiliary classifier
     assert "queries.activation.weight: 8 of 16 queries taken over, 8 were there" in report

@@ -223,14 +223,20 @@ def _fixed_frame(transforms: TransformTree, camera: str, lidar: str, asked: str)
 
 
 def _of_split(images: list[Message], split: str, options: BagOptions) -> list[Message]:
-    """Images of a split: "val" is the last `val_share` of the bag's time, "train" ends `gap_s` before it."""
+    """Images of a split, see `split_bounds`."""
     if split == "all" or not images:
         return images
-    first, last = images[0].stamp_ns, images[-1].stamp_ns
-    boundary = last - round(options.val_share * (last - first))
-    if split == "val":
-        return [m for m in images if m.stamp_ns >= boundary]
-    return [m for m in images if m.stamp_ns < boundary - round(options.gap_s * SECOND)]
+    train_ns, val_ns = split_bounds(images[0].stamp_ns, images[-1].stamp_ns, options.val_share, options.gap_s)
+    return [m for m in images if (m.stamp_ns >= val_ns if split == "val" else m.stamp_ns < train_ns)]
+
+
+def split_bounds(first_ns: int, last_ns: int, val_share: float, gap_s: float) -> tuple[int, int]:
+    """Training ends before the first of these stamps, validation begins with the second: the last `val_share` of time.
+
+    What lies in between, `gap_s` long, belongs to neither.
+    """
+    boundary = last_ns - round(val_share * (last_ns - first_ns))
+    return boundary - round(gap_s * SECOND), boundary
 
 
 def _nearest_to(messages: list[Message], stamp_ns: int) -> Message:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ..errors import DpsError
 from ..labels import VOID_CLASS_ID, LabelSpace, unpack
 from ..types import Sample
+from .bag_dataset import BagDataset
 from .datasets import Dataset
 from .depth_statistics import DepthStatistics
 
@@ -32,6 +33,7 @@ class DatasetSummary:
         void_px: pixels of labelled images without class.
         depth: of all images with depth.
         without_camera: images without intrinsics.
+        skipped: images of bags that are not samples, counted by reason.
         faults: what is wrong, with the file or sample; empty where all is well.
     """
 
@@ -45,6 +47,7 @@ class DatasetSummary:
     void_px: int = 0
     depth: DepthStatistics = field(default_factory=DepthStatistics)
     without_camera: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -84,6 +87,7 @@ class DatasetSummary:
             f"{self.without_camera} without camera",
             f"width x height: {sizes or 'none'}{more}",
         ]
+        lines += [f"left out: {reason} ({number} images)" for reason, number in self.skipped.items()]
         if self.void_share is not None:
             lines += ["", f"{'class':<26}{'kind':<7}{'segments':>10}{'crowds':>8}{'% of pixels':>13}"]
             total = int(self.pixels.sum()) + self.void_px
@@ -112,6 +116,7 @@ class DatasetSummary:
             "void_share": self.void_share,
             "depth": self.depth.to_dict(),
             "without_camera": self.without_camera,
+            "skipped": self.skipped,
             "warnings": self.warnings,
             "faults": list(self.faults),
         }
@@ -141,6 +146,8 @@ class DatasetSummary:
 def check_dataset(dataset: Dataset) -> DatasetSummary:
     """Read every sample once; a bad file is a fault in the summary and never stops the walk."""
     summary = DatasetSummary(dataset.label_space)
+    if isinstance(dataset, BagDataset):
+        summary.skipped = dict(dataset.skipped)
     for index in tqdm(range(len(dataset)), desc="checking", unit="images", disable=None):
         try:
             sample = dataset[index]

@@ -4,6 +4,8 @@
 
 - `leftImg8bit`: RGB;
 - `gtFine_instanceTrainIds`: uint16 class * 1000 + instance, stuff with instance 0, void 32000;
+- `panoptic`: instead of it, ours for label spaces of more than 32 classes, which don't fit: our panoptic ids, uint16
+  class * 256 + instance, void 65535;
 - `depth`: uint16 metres * 256, 0 where unknown (the format ends at 255.99 m; farther is written as unknown);
 
 and `..._camera.json`: `{"intrinsic": {"fx", "fy", "u0", "v0"}, "size": {"height", "width"}}` (the Cityscapes camera
@@ -25,11 +27,20 @@ from numpy.typing import NDArray
 from ..camera import Intrinsics
 from ..errors import CameraInfoError, DatasetError
 from ..files import replacing
-from ..labels import CITYSCAPES, MAX_INSTANCE_ID, VOID_CLASS_ID, VOID_PANOPTIC_ID, LabelSpace, pack, unpack
+from ..labels import (
+    CITYSCAPES,
+    LABEL_DIVISOR,
+    MAX_INSTANCE_ID,
+    VOID_CLASS_ID,
+    VOID_PANOPTIC_ID,
+    LabelSpace,
+    pack,
+    unpack,
+)
 from ..types import Sample
 from .layout import check_sizes, names_in, read_grey, read_image, split_folder
 
-IMAGE, LABELS, DEPTH = "leftImg8bit", "gtFine_instanceTrainIds", "depth"
+IMAGE, LABELS, PANOPTIC, DEPTH = "leftImg8bit", "gtFine_instanceTrainIds", "panoptic", "depth"
 CLASS_FACTOR = 1000
 VOID = 32000
 DEPTH_FACTOR = 256.0
@@ -56,10 +67,12 @@ class DvpsFolder:
 
     def __getitem__(self, index: int) -> Sample:
         sample_id = self.sample_ids[index]
-        image_path, labels, depth, camera = (
+        image_path, labels, wide, depth, camera = (
             self.folder / f"{sample_id}_{tail}"
-            for tail in (f"{IMAGE}.png", f"{LABELS}.png", f"{DEPTH}.png", "camera.json")
+            for tail in (f"{IMAGE}.png", f"{LABELS}.png", f"{PANOPTIC}.png", f"{DEPTH}.png", "camera.json")
         )
+        if not labels.exists() and wide.exists():
+            labels = wide
         image = read_image(image_path)
         sample = Sample(
             image=image,
@@ -81,20 +94,24 @@ def write_sample(
     name: str = "street",
     pose: NDArray[np.floating] | None = None,
     stamp_ns: int | None = None,
+    label_space: LabelSpace = CITYSCAPES,
 ) -> str:
-    """Write a sample; return its id. The camera file comes last and marks it complete.
+    """Write a sample; return its id. The camera file comes last and marks it complete; a failure leaves no file.
 
     Raises:
-        DatasetError: the sample has no intrinsics, so it can't be marked complete.
+        DatasetError: the sample has no intrinsics, so it can't be marked complete; or it can't be written.
     """
     folder, sample_id = Path(root) / split, sample_name(sequence, frame, name)
     if sample.intrinsics is None:
         raise DatasetError(f"sample {sample_id} has no intrinsics; a DVPS folder of ours needs them")
-    _write_png(folder / f"{sample_id}_{IMAGE}.png", cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR))
+    arrays: dict[str, NDArray[Any]] = {IMAGE: cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR)}
     if sample.panoptic is not None:
-        _write_png(folder / f"{sample_id}_{LABELS}.png", _to_train_ids(sample.panoptic))
+        if len(label_space) > VOID // CLASS_FACTOR:
+            arrays[PANOPTIC] = sample.panoptic
+        else:
+            arrays[LABELS] = _to_train_ids(sample.panoptic)
     if sample.depth_m is not None:
-        _write_png(folder / f"{sample_id}_{DEPTH}.png", _to_depth_png(sample.depth_m))
+        arrays[DEPTH] = _to_depth_png(sample.depth_m)
     k = sample.intrinsics
     camera: dict[str, Any] = {
         "intrinsic": {"fx": k.fx, "fy": k.fy, "u0": k.cx, "v0": k.cy},
@@ -104,8 +121,18 @@ def write_sample(
         camera["pose"] = np.asarray(pose, np.float64).tolist()
     if stamp_ns is not None:
         camera["stamp_ns"] = int(stamp_ns)
-    with replacing(folder / f"{sample_id}_camera.json") as path:
-        path.write_text(json.dumps(camera, indent=1))
+    paths = {kind: folder / f"{sample_id}_{kind}.png" for kind in arrays}
+    try:
+        for kind, array in arrays.items():
+            _write_png(paths[kind], array)
+        with replacing(folder / f"{sample_id}_camera.json") as path:
+            path.write_text(json.dumps(camera, indent=1))
+    except BaseException as error:
+        for path in paths.values():
+            path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise DatasetError(f"can't write sample {sample_id} to {folder}: {error.strerror or error}") from error
+        raise
     return sample_id
 
 
@@ -130,11 +157,13 @@ def is_complete(root: Path | str, split: str, sample_id: str) -> bool:
 
 
 def read_panoptic(path: Path) -> NDArray[np.uint16]:
-    """(H, W) uint16 panoptic ids of an instanceTrainIds PNG.
+    """(H, W) uint16 panoptic ids of an instanceTrainIds PNG, or of one of panoptic ids (`*_panoptic.png`).
 
     Raises:
         DatasetError: unreadable, not 16 bit, or an instance id above 255.
     """
+    if path.name.endswith(f"_{PANOPTIC}.png"):
+        return read_grey(path, [np.uint16], f"class * {LABEL_DIVISOR} + instance").astype(np.uint16, copy=False)
     labels = read_grey(path, [np.uint16], f"class * {CLASS_FACTOR} + instance")
     class_id, instance_id = np.divmod(labels.astype(np.int32), CLASS_FACTOR)
     void = (labels == VOID) | (class_id >= VOID_CLASS_ID)

@@ -13,12 +13,13 @@ from numpy.typing import DTypeLike, NDArray
 from ..camera import Intrinsics
 from ..errors import DatasetError
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+"""Of files that are taken for images where a folder may hold any."""
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The picture files that lie in a folder, by name."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+def images_in(folder: Path) -> list[Path]:
+    """The image files that lie in a folder, by name."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def split_folder(parent: Path, split: str) -> Path:
@@ -51,6 +52,11 @@ def folders_in(folder: Path) -> str:
     """Names of the folders in a folder, for messages."""
     names = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     return ", ".join(names) or "none"
+
+
+def spread(number: int, limit: int) -> list[int]:
+    """At most `limit` indices of `number`, evenly spread from the first to the last."""
+    return sorted({round(i) for i in np.linspace(0, number - 1, min(number, limit))}) if number else []
 
 
 def require(paths: Iterable[Path], why: str) -> None:

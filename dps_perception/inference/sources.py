@@ -17,7 +17,7 @@ from ..data.bag_index import BagOptions
 from ..data.bag_topics import BagTopics
 from ..data.drive_bag import DRIVE_TOPICS
 from ..data.dvps import DvpsFolder
-from ..data.layout import pictures_in, read_image
+from ..data.layout import images_in, read_image
 from ..data.street import seeds, single_image
 from ..data.street.dataset import HARD_VERSION, VERSION
 from ..data.street.levels import HARD, STANDARD
@@ -91,8 +91,8 @@ def open_source(
             f"with ground truth, a folder of pictures (where no labels are needed), or "
             f"{' or '.join(STREET + known for known in STREET_SPLITS)}"
         )
-    if not (path / split).is_dir() and pictures_in(path):
-        return PictureSource(path, limit)
+    if not (path / split).is_dir() and images_in(path):
+        return ImageSource(path, limit)
     return FolderSource(path, split, limit)
 
 
@@ -115,11 +115,11 @@ class FolderSource(Source):
         return (self._folder[index] for index in indices)
 
 
-class PictureSource(Source):
+class ImageSource(Source):
     """Pictures in a folder: no labels, no calibration."""
 
     def __init__(self, folder: Path, limit: int | None) -> None:
-        self._files = pictures_in(folder)[:limit]
+        self._files = images_in(folder)[:limit]
         self.name = str(folder)
 
     def __len__(self) -> int:

@@ -7,7 +7,6 @@ calibration, so a field of view is assumed for them, and said.
 from __future__ import annotations
 
 import importlib.util
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,10 @@ from numpy.typing import NDArray
 
 from ..camera import Intrinsics
 from ..data.bag import BagWriter
+from ..data.camera_file import assumed_intrinsics
 from ..data.drive_bag import DRIVE_TOPICS, OPTICAL_FRAME, write_camera_info, write_image
-from ..data.layout import PICTURE_SUFFIXES, pictures_in
-from ..errors import DatasetError, DpsError, ImageError
+from ..data.layout import IMAGE_SUFFIXES, images_in, spread
+from ..errors import DatasetError, ImageError
 
 LABELME_FOLDER = Path("/usr/share/doc/labelme-examples/examples/video_annotation/data_annotated")
 OPENCV_VIDEO = Path("/usr/share/doc/opencv-doc/examples/data/vtest.avi")
@@ -51,18 +51,6 @@ class CameraImage:
     intrinsics: Intrinsics
     calibration: str
     depth_m: NDArray[np.float32] | None = None
-
-
-def assumed_intrinsics(height: int, width: int, fov_deg: float) -> Intrinsics:
-    """Of an ideal camera whose longer side covers `fov_deg`.
-
-    Raises:
-        DpsError: the angle is not between 5 and 150 degrees.
-    """
-    if not 5 <= fov_deg <= 150:
-        raise DpsError(f"field of view {fov_deg} degrees: give 5 to 150, measured along the longer side of the image")
-    focal_px = max(height, width) / 2 / math.tan(math.radians(fov_deg) / 2)
-    return Intrinsics(focal_px, focal_px, (width - 1) / 2, (height - 1) / 2, height, width)
 
 
 def stereo_depth(
@@ -109,11 +97,6 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
-def spread(number: int, limit: int) -> list[int]:
-    """At most `limit` indices of `number`, evenly spread from the first to the last."""
-    return sorted({round(i) for i in np.linspace(0, number - 1, min(number, limit))}) if number else []
-
-
 def folder_images(folder: Path, limit: int, fov_deg: float, name: str = "") -> Iterator[CameraImage]:
     """Up to `limit` images of a folder, evenly spread by name.
 
@@ -121,9 +104,9 @@ def folder_images(folder: Path, limit: int, fov_deg: float, name: str = "") -> I
         DatasetError: there is no image in it.
         ImageError: one can't be read.
     """
-    files = pictures_in(folder)
+    files = images_in(folder)
     if not files:
-        raise DatasetError(f"folder '{folder}' holds no image ({', '.join(PICTURE_SUFFIXES)})")
+        raise DatasetError(f"folder '{folder}' holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
     for index in spread(len(files), limit):
         title = f"{name}, {files[index].name}" if name else files[index].name
         yield _uncalibrated(title, read_image(files[index]), fov_deg)
@@ -172,7 +155,7 @@ def user_images(path: Path, limit: int, fov_deg: float) -> Iterator[CameraImage]
         yield from folder_images(path, limit, fov_deg)
     elif not path.exists():
         raise DatasetError(f"'{path}' does not exist; give a folder of images or a video")
-    elif path.suffix.lower() in PICTURE_SUFFIXES:
+    elif path.suffix.lower() in IMAGE_SUFFIXES:
         yield _uncalibrated(path.name, read_image(path), fov_deg)
     else:
         yield from video_images(path, limit, fov_deg)

@@ -68,6 +68,7 @@ def build_parser() -> ArgumentParser:
         action="store_true",
         help="train nothing: open every file of both splits and print what is in them; status 1 where files are bad",
     )
+    parser.add_argument("--init-from", metavar="WHAT", help="short for --model.init_from")
     for name, settings in vars(TrainConfig()).items():
         parser.add_class_arguments(type(settings), name)
     return parser
@@ -98,10 +99,13 @@ def _parse(argv: Sequence[str] | None) -> tuple[TrainConfig, bool]:
     try:
         namespace = parser.parse_args(None if argv is None else list(argv))
         only_check = bool(namespace.check_data)
-        del namespace.config, namespace.check_data
+        init_from = namespace.init_from
+        del namespace.config, namespace.check_data, namespace.init_from
         config = TrainConfig(**parser.instantiate(namespace))
     except (ArgumentError, TypeError, ValueError) as error:
         raise ConfigError(_explain(str(error), parser)) from error
+    if init_from is not None:
+        config.model.init_from = init_from
     _check(config)
     return config, only_check
 
