@@ -40,6 +40,12 @@ def small_engine(small_onnx):
     return path
 
 
+@pytest.fixture(scope="session")
+def small_dynamic_onnx(tmp_path_factory):
+    """A file with an open batch size."""
+    return export_small(tmp_path_factory.mktemp("dynamic"), dynamic_batch=True)
+
+
 def export_preset(name, folder):
     """ONNX file of a preset with random weights."""
     from dps_perception.models.config import preset

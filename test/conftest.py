@@ -29,4 +29,4 @@ os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the machine's few cores
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-from backend_fixtures import small_cache, small_engine, small_onnx, small_weights  # noqa: E402, F401
+from backend_fixtures import small_cache, small_dynamic_onnx, small_engine, small_onnx, small_weights  # noqa: E402, F401

@@ -200,6 +200,6 @@ def test_an_engine_that_the_runtime_refuses_is_built_again_once(small_onnx, tmp_
     monkeypatch.setattr(registry, "engine_for", engine)
     monkeypatch.setattr(tensorrt_backend, "TensorRTBackend", Backend)
     said = []
-    registry.open_backend("tensorrt", open_model(small_onnx), device="cpu", progress=said.append)
+    registry.open_backend("tensorrt", open_model(small_onnx), progress=said.append)
     assert (len(builds), len(opened)) == (2, 2)
     assert said == ["tensorrt_rtx refuses x.engine; it is built again"]

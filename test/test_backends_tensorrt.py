@@ -40,10 +40,10 @@ def test_every_preset_is_parsed_and_built(name, tmp_path):
     assert engine.stat().st_size > 0.9 * path.stat().st_size  # the weights are in it
 
 
-def test_half_precision_and_an_open_batch_are_built(tmp_path):
+def test_half_precision_and_an_open_batch_are_built(small_dynamic_onnx, tmp_path):
     half, dynamic = tmp_path / "half.engine", tmp_path / "dynamic.engine"
     build_engine(export_small(tmp_path, precision="fp16"), half, RTX, "8.9")
-    build_engine(export_small(tmp_path, dynamic_batch=True), dynamic, RTX, "8.9")
+    build_engine(small_dynamic_onnx, dynamic, RTX, "8.9")
     assert [open_model(path).precision for path in (half, dynamic)] == ["fp16", "fp32"]
 
 

@@ -76,6 +76,18 @@ def test_a_predictor_of_the_file_alone_gives_the_same_answer(small_weights, smal
     np.testing.assert_allclose(seen.depth_m, expected.depth_m, rtol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_an_open_batch_takes_one_image_and_several(name, small_dynamic_onnx):
+    backend = open_backend(name, open_model(small_dynamic_onnx), device="cpu", precision="fp32")
+    images = [random_image(SIZE, seed) for seed in range(3)]
+    apart = [{key: tensor.clone() for key, tensor in backend.run(image).items()} for image in images]
+    together = backend.run(np.concatenate(images))
+    for index, alone in enumerate(apart):
+        for key, tensor in alone.items():
+            assert len(together[key]) == 3
+            torch.testing.assert_close(together[key][index], tensor[0], rtol=1e-3, atol=1e-3)
+
+
 def test_another_size_than_the_files_is_refused(small_onnx):
     with pytest.raises(ConfigError, match=r"64x128, not 96x128; export it again with --size 96x128"):
         Predictor.load(small_onnx, backend="onnxruntime", input_size=(96, 128))

@@ -15,7 +15,7 @@ from .. import cli
 from ..data.bag_topics import BagTopics
 from ..errors import ConfigError, nearest
 from ..evaluation.provenance import provenance
-from ..inference.torch_backend import pick_device
+from ..inference.backends.devices import pick_device
 from ..labels import LABEL_SPACES
 from .contact_sheet import write_sheets
 from .depth_scale import Scale, SensorScale
