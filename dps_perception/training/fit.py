@@ -16,7 +16,7 @@ from ..errors import ConfigError
 from ..files import replacing
 from ..models.config import preset
 from ..models.efficientdps import EfficientDPS
-from .checkpoint import CheckpointEvery, WholeCheckpoints, newest_checkpoint, write_scores, write_weights
+from .checkpoint import CheckpointEvery, WholeCheckpoints, write_scores, write_weights
 from .config import TrainConfig
 from .data import TrainingData, open_splits
 from .failures import explained
@@ -25,6 +25,7 @@ from .lineage import Lineage, plain
 from .memory import available_bytes, estimate
 from .module import TrainingModule, log_every
 from .processes import plan
+from .resume import newest_checkpoint, require_same_run
 
 
 def train(config: TrainConfig) -> Path:
@@ -37,6 +38,8 @@ def train(config: TrainConfig) -> Path:
     splits = open_splits(config)
     lineage = Lineage(config, splits[0].label_space)
     checkpoint = newest_checkpoint(config.run.resume, config.output)
+    if checkpoint is not None:
+        say(require_same_run(checkpoint, config, lineage.label_space))
     network = _build(config, lineage, fresh=checkpoint is None)
     data = TrainingData(splits, config.data, network.config, config.optimizer.batch_size, config.run.seed)
     module = TrainingModule(network, lineage, config)
