@@ -14,6 +14,7 @@ from dps_perception.models.config import preset
 from dps_perception.models.efficientdps import EfficientDPS
 from dps_perception.models.weights import load_weights
 from dps_perception.training import cli
+from dps_perception.training.criterion import Criterion
 from dps_perception.training.failures import explained
 from dps_perception.training.initialise import Start, initialise, load_backbone
 
@@ -42,6 +43,22 @@ def test_nan_stops_with_the_batch_kept_and_named(data, tmp_path, monkeypatch):
     assert batch["images"].shape == (2, 64, 64, 3)
     assert all(sample_id in str(caught.value) for sample_id in batch["sample_ids"])
     assert batch["targets"][0]["masks"].dtype == torch.uint8
+
+
+def test_a_gradient_that_is_not_finite_spoils_no_weights(data, tmp_path, monkeypatch):
+    # The loss of step 1 is finite, but the derivative of sqrt at 0 is not; a checkpoint is due after every step.
+    def steep(self, outputs, targets):
+        terms = objective(self, outputs, targets)
+        steps.append(1)
+        return terms if len(steps) == 1 else {**terms, "dice": terms["dice"] + (terms["dice"] * 0).sqrt()}
+
+    steps, objective = [], Criterion.__call__
+    monkeypatch.setattr(Criterion, "__call__", steep)
+    with pytest.raises(TrainingError, match=r"norm of the gradient is nan in step 1 .*images: .*bad_batch_step1_rank0"):
+        rig.train(data, tmp_path / "run", "--run.validate_every", "1")
+    saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 1
+    assert all(value.isfinite().all() for value in saved["state_dict"].values())
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
