@@ -12,6 +12,8 @@ from ..data.transforms import Augmentation
 from ..models.fusion import FusionThresholds
 from .criterion import LossWeights
 
+PRECISIONS = ("bf16-mixed", "32-true")
+
 
 @dataclass
 class ModelSettings:
@@ -111,7 +113,7 @@ class RunSettings:
     Attributes:
         output: folder for checkpoints, logs, config and weights.
         model_id: name written into the weights file.
-        precision: "bf16-mixed" or "32-true".
+        precision: one of `PRECISIONS`.
         accelerator: "auto", "cpu" or "gpu".
         devices: devices of each machine (DDP past one); torchrun's own count goes before it.
         num_nodes: machines; torchrun's own count goes before it.
