@@ -114,6 +114,14 @@ def test_init_from_says_what_it_took(folder, trained, tmp_path, capsys):
     assert "not in it, so fresh: auxiliary.weight" in report
 
 
+def test_an_earlier_run_is_not_overwritten(folder, trained):
+    output, _ = trained
+    before = (output / "last.ckpt").read_bytes()
+    with pytest.raises(ConfigError, match=r"holds an earlier run.*--run.resume last"):
+        cli.train(cli.parse(options(folder, output, steps=1)))
+    assert (output / "last.ckpt").read_bytes() == before
+
+
 def test_init_from_takes_the_groups_that_both_have():
     one, two = (EfficientDPS(preset("efficientdps_r18", **{**TINY_NETWORK, "num_groups": n})) for n in (1, 2))
     kept = two.queries.activation.weight[8:].clone()

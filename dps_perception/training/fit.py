@@ -20,7 +20,7 @@ from ..models.efficientdps import EfficientDPS
 from .checkpoint import CheckpointEvery, WholeCheckpoints, write_scores, write_weights
 from .config import TrainConfig
 from .data import TrainingData, open_splits
-from .failures import explained
+from .failures import LAST, explained
 from .initialise import initialise, load_backbone, read_start
 from .lineage import Lineage, plain
 from .memory import available_bytes, estimate
@@ -41,6 +41,11 @@ def train(config: TrainConfig) -> Path:
     checkpoint = newest_checkpoint(config.run.resume, config.output)
     if checkpoint is not None:
         say(require_same_run(checkpoint, config, lineage.label_space))
+    elif (config.output / LAST).exists():
+        raise ConfigError(
+            f"run.output '{config.output}' holds an earlier run, which would be lost; go on with it (--run.resume last), "
+            "name another folder, or delete this one"
+        )
     network = _build(config, lineage, fresh=checkpoint is None)
     data = TrainingData(splits, config.data, network.config, config.optimizer.batch_size, config.run.seed)
     module = TrainingModule(network, lineage, config)
