@@ -90,6 +90,27 @@ def test_values_that_can_not_be():
     ]
 
 
+def test_an_image_that_teaches_nothing_is_a_fault():
+    summary = DatasetSummary(CITYSCAPES)
+    summary.add(sample())
+    assert summary.faults == ["a: neither labels nor depth; training stops at it"]
+
+
+def test_cameras_of_another_image_size_are_warned_of():
+    # Cityscapes' own camera (u0 1096.98, v0 513.1) beside images of half its size, and the right one.
+    summary = DatasetSummary(CITYSCAPES)
+    right = Intrinsics(2262.52, 2265.3, 1096.98, 513.137, 1024, 2048)
+    labels = np.zeros((4, 6), np.uint16)
+    summary.add(sample(labels, intrinsics=right.resized(512, 1024)))
+    assert summary.warnings == []
+    assert "focal length fx: 1131 px" in summary.table()
+    summary.add(sample(labels, intrinsics=Intrinsics(2262.52, 2265.3, 1096.98, 513.137, 512, 1024)))
+    (warning,) = summary.warnings
+    assert "not in the middle half of 1 images" in warning
+    assert "focal length fx: 1131 to 2263 px" in summary.table()
+    assert summary.to_dict()["focal_px"] == [1131.26, 2262.52]
+
+
 def test_median_and_coverage():
     statistics = DepthStatistics()
     statistics.add(np.array([[1, 2, np.nan], [30, np.inf, np.nan]], np.float32))
@@ -108,6 +129,7 @@ def test_median_and_coverage():
         (1 / 256, ["divided by 256 twice", "(then 8", "inverse depth (disparity)"]),
         (1 / 1000, ["kilometres taken for metres (then 8"]),
         (1e7, ["check the unit"]),
+        (30 * 1000 / 256 / 8, ["a PNG of millimetres taken for metres * 256 (then 30 m)"]),
     ],
 )
 def test_units_are_judged_by_the_median(factor, likely):

@@ -2,9 +2,10 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
-from dataset_fixtures import scene, write, write_coco
+from dataset_fixtures import picture, scene, write, write_coco
 
 from dps_perception.data.coco import CocoPanoptic
 from dps_perception.errors import DatasetError
@@ -37,6 +38,21 @@ def test_values(coco):
     assert sample.depth_m is None
     assert sample.intrinsics is None
     assert sample.image.shape == (64, 128, 3)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_a_truncated_jpeg_is_no_image(coco, kept, progressive):
+    # A preview in an APP1 segment ends like an image of its own. OpenCV fills what is missing with grey.
+    path = coco / f"val2017/{NAME}.jpg"
+    data = cv2.imencode(".jpg", picture(0), (cv2.IMWRITE_JPEG_PROGRESSIVE, progressive))[1].tobytes()
+    preview = b"Exif\0\0" + cv2.imencode(".jpg", picture(1)[:8, :8])[1].tobytes()
+    whole = data[:2] + b"\xff\xe1" + (len(preview) + 2).to_bytes(2, "big") + preview + data[2:]
+    path.write_bytes(whole + b"what a phone may add")
+    assert CocoPanoptic(coco, "val")[0].image.shape == (64, 128, 3)
+    path.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(DatasetError, match=rf"{path.name} is not a readable image \(truncated"):
+        CocoPanoptic(coco, "val")[0]
 
 
 def test_pngs_beside_annotations_are_found(coco):

@@ -1,4 +1,6 @@
 import csv
+import errno
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import yaml
 from dps_perception import cli as cli_runner
 from dps_perception.camera import Intrinsics
 from dps_perception.data.dvps import write_sample
-from dps_perception.errors import ConfigError, ModelLoadError
+from dps_perception.errors import ConfigError, ModelLoadError, TrainingError
 from dps_perception.inference.predictor import Predictor
 from dps_perception.labels import CITYSCAPES, pack
 from dps_perception.models.config import preset
@@ -85,6 +87,17 @@ def test_resume_goes_on_where_it_stopped(folder, trained, tmp_path):
     assert float(moments["step"]) == 3  # the optimiser went on too
 
 
+def test_a_disk_that_is_full_at_the_very_end_leaves_the_checkpoint(folder, trained, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("dps_perception.training.fit.write_weights", fail)
+    shutil.copytree(trained[0], tmp_path / "full")
+    argv = [*options(folder, tmp_path / "full"), "--run.resume", "last"]  # nothing is left but to write the weights
+    with pytest.raises(TrainingError, match=r"no room left.*last\.ckpt stays: make room"):
+        cli.train(cli.parse(argv))
+
+
 def test_init_from_says_what_it_took(folder, trained, tmp_path, capsys):
     output, weights = trained
     argv = [*options(folder, tmp_path / "c", steps=1), "--model.init_from", str(output)]
@@ -99,6 +112,14 @@ def test_init_from_says_what_it_took(folder, trained, tmp_path, capsys):
     report = capsys.readouterr().out  # weights files hold one group of two, and no auxiliary classifier
     assert "queries.activation.weight: 8 of 16 queries taken over, 8 were there" in report
     assert "not in it, so fresh: auxiliary.weight" in report
+
+
+def test_an_earlier_run_is_not_overwritten(folder, trained):
+    output, _ = trained
+    before = (output / "last.ckpt").read_bytes()
+    with pytest.raises(ConfigError, match=r"holds an earlier run.*--run.resume last"):
+        cli.train(cli.parse(options(folder, output, steps=1)))
+    assert (output / "last.ckpt").read_bytes() == before
 
 
 def test_init_from_takes_the_groups_that_both_have():
@@ -135,6 +156,13 @@ def test_learning_lowers_the_loss(folder, tmp_path):
         (["--data.train_split", "nowhere"], "train, val"),
         (["--optimizer.batch_size", "5"], "4 images"),
         (["--run.resume", "last"], "no checkpoint"),
+        (["--run.precision", "fp16"], "bf16-mixed, 32-true"),
+        (["--run.accelerator", "gpuu"], "run: accelerator 'gpuu'"),
+        (["--run.strategy", "dpd"], "strategy 'dpd'"),
+        (["--run.output", "/proc/no/run"], "run.output '/proc/no/run' can't be written"),
+        (["--run.seed", "-1"], "run.seed is -1; it must be within 0..4294967295"),
+        (["--optimizer.schedule_steps", "-1"], "optimizer.schedule_steps is -1; it must be 0 or more"),
+        (["--model.changes", "{num_classes: 5}"], "num_classes is 19 by label space 'cityscapes'"),
         (["--data.focal_px", "0"], "data.focal_px is 0.0; it must be positive"),
         (["--loss.depth", "-1"], "loss.depth is -1.0; it must be 0 or more"),
         (["--optimizer.milestones", "[0.5,40]"], "optimizer.milestones is (0.5, 40.0); it must be within 0..1"),

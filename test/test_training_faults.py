@@ -10,12 +10,14 @@ from dps_perception import cli as cli_runner
 from dps_perception.data.dvps import LABELS
 from dps_perception.errors import ModelLoadError, TrainingError
 from dps_perception.labels import CITYSCAPES, ClassInfo, LabelSpace
-from dps_perception.models.config import preset
+from dps_perception.models.backbones import build_backbone
+from dps_perception.models.config import BACKBONES, preset
 from dps_perception.models.efficientdps import EfficientDPS
 from dps_perception.models.weights import load_weights
 from dps_perception.training import cli
+from dps_perception.training.criterion import Criterion
 from dps_perception.training.failures import explained
-from dps_perception.training.initialise import Start, initialise, load_backbone
+from dps_perception.training.initialise import Start, _backbone_name, foreign_tensors, initialise, load_backbone
 
 BATCH_STEM = "000000_000000_street"
 
@@ -42,6 +44,22 @@ def test_nan_stops_with_the_batch_kept_and_named(data, tmp_path, monkeypatch):
     assert batch["images"].shape == (2, 64, 64, 3)
     assert all(sample_id in str(caught.value) for sample_id in batch["sample_ids"])
     assert batch["targets"][0]["masks"].dtype == torch.uint8
+
+
+def test_a_gradient_that_is_not_finite_spoils_no_weights(data, tmp_path, monkeypatch):
+    # The loss of step 1 is finite, but the derivative of sqrt at 0 is not; a checkpoint is due after every step.
+    def steep(self, outputs, targets):
+        terms = objective(self, outputs, targets)
+        steps.append(1)
+        return terms if len(steps) == 1 else {**terms, "dice": terms["dice"] + (terms["dice"] * 0).sqrt()}
+
+    steps, objective = [], Criterion.__call__
+    monkeypatch.setattr(Criterion, "__call__", steep)
+    with pytest.raises(TrainingError, match=r"norm of the gradient is nan in step 1 .*images: .*bad_batch_step1_rank0"):
+        rig.train(data, tmp_path / "run", "--run.validate_every", "1")
+    saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 1
+    assert all(value.isfinite().all() for value in saved["state_dict"].values())
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
@@ -119,9 +137,31 @@ def test_backbone_weights_of_torchvision(network, tmp_path):
     stem = theirs.maxpool(theirs.relu(theirs.bn1.eval()(theirs.conv1(image))))
     expected = theirs.eval().layer2(theirs.layer1(stem))
     torch.testing.assert_close(network.eval().backbone(image)[0], expected)
-    torch.save({"x": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(ModelLoadError, match=r"nothing in .* fits a resnet18"):
+
+
+@pytest.mark.parametrize("foreign", ["resnet34", "resnet50", "nothing"])
+def test_weights_of_another_backbone_are_refused_whole(network, tmp_path, foreign):
+    """Parts of a ResNet-50 would fit a ResNet-18, and every tensor of it has one of its name in a ResNet-34."""
+    import torchvision
+
+    state = {"x": torch.zeros(1)} if foreign == "nothing" else getattr(torchvision.models, foreign)().state_dict()
+    torch.save(state, tmp_path / "other.pth")
+    before = network.backbone.stem[0].weight.clone()
+    with pytest.raises(ModelLoadError, match=r"other\.pth is not of a resnet18 \(\d+ tensors are"):
         load_backbone(network, str(tmp_path / "other.pth"))
+    assert torch.equal(network.backbone.stem[0].weight, before)
+
+
+def test_weights_of_the_same_model_are_never_foreign():
+    import torchvision
+
+    with torch.device("meta"):
+        own = {name: build_backbone(name).state_dict() for name in BACKBONES}
+        theirs = {name: getattr(torchvision.models, name)().state_dict() for name in BACKBONES}
+    for name, state in theirs.items():
+        theirs[name] = {_backbone_name(key): value for key, value in state.items()}
+    for one in BACKBONES:
+        assert [other for other in BACKBONES if not foreign_tensors(own[one], theirs[other])] == [one]
 
 
 def test_a_failed_download_says_the_cure(network, monkeypatch):

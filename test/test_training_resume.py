@@ -1,11 +1,17 @@
 """A run that is stopped and goes on ends with exactly the weights of a run in one go."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 import training_rig as rig
 
+from dps_perception import cli as cli_runner
+from dps_perception.labels import CITYSCAPES
+from dps_perception.training import cli
 from dps_perception.training.order import BatchOrder, ValidationShare
+from dps_perception.training.resume import require_same_run
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +53,54 @@ def test_stopped_and_resumed_is_the_same_to_the_bit(data, tmp_path, workers, mor
     assert_same(state(whole), state(parts))
     assert (parts / "log" / "resumed_1" / "metrics.csv").is_file()
     assert (parts / "log" / "metrics.csv").is_file()
+
+
+@pytest.fixture(scope="module")
+def stopped(data, tmp_path_factory):
+    """The folder of a finished run of two steps."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    rig.train(data, folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--optimizer.learning_rate", "0.5"], "optimizer.learning_rate is 0.5, was 0.001"),
+        (["--optimizer.weight_decay", "0"], "optimizer.weight_decay is 0.0, was 0.05"),
+        (["--model.changes", "{channels: 32, num_queries: 8}"], "the network's channels is 32, was 16"),
+        (["--model.label_space", "coco_panoptic"], "label space is coco_panoptic, was cityscapes"),
+        (["--model.freeze", "[backbone]"], "model.freeze is ['backbone'], was []"),
+        (["--run.ema_decay", "0.9"], "run.ema_decay is 0.9, was 0.0"),
+        (["--optimizer.steps", "1"], "optimizer.steps is 1, of which 2 are done"),
+    ],
+)
+def test_what_a_checkpoint_holds_can_not_be_told_anew(data, stopped, tmp_path, more, message, capsys):
+    argv = rig.arguments(data, tmp_path / "on", "--run.resume", stopped, "--optimizer.steps", "3", *more)
+    assert cli_runner.run(cli.command, argv) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message in error
+    assert "--init-from" in error
+    assert not (tmp_path / "on").exists()
+
+
+def test_a_resumed_run_says_what_is_different(data, stopped, tmp_path, capsys):
+    config = cli.parse(rig.arguments(data, tmp_path / "on", "--optimizer.steps", "3", "--loss.dice", "3"))
+    said = require_same_run(stopped / "last.ckpt", config, CITYSCAPES)
+    assert said.endswith("after 2 steps, changed: optimizer.steps is 3, was 2; loss.dice is 3.0, was 2.0")
+    config = cli.parse(rig.arguments(data, tmp_path / "on", "--model.changes.norm", "batch"))  # as the preset has it
+    assert require_same_run(stopped / "last.ckpt", config, CITYSCAPES).endswith("after 2 steps")
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda path: path.write_bytes(path.read_bytes()[:9999]), lambda path: torch.save({}, path)]
+)
+def test_a_damaged_checkpoint_is_named(data, stopped, tmp_path, spoil, capsys):
+    path = tmp_path / "bad.ckpt"
+    shutil.copy(stopped / "last.ckpt", path)
+    spoil(path)
+    assert cli_runner.run(cli.command, rig.arguments(data, tmp_path / "on", "--run.resume", path)) == 2
+    assert f"resume: {path} is not a whole checkpoint of dps_train" in capsys.readouterr().err
 
 
 def test_each_epoch_has_every_image_once_and_an_order_of_its_own():

@@ -1,13 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dps_perception.camera import Intrinsics, back_project
+from dps_perception.data.dvps import DvpsFolder, write_sample
 from dps_perception.data.resize import letterbox
 from dps_perception.data.sensor import degrade
 from dps_perception.data.transforms import NO_AUGMENTATION, Augmentation, augment, flip, roll
 from dps_perception.errors import DatasetError
 from dps_perception.labels import CITYSCAPES, pack
-from dps_perception.training.config import OptimizerSettings
+from dps_perception.training.config import DataSettings, OptimizerSettings
+from dps_perception.training.data import ValidationViews
 from dps_perception.training.module import learning_rate_factor
 from dps_perception.training.targets import make_targets
 from dps_perception.types import Sample
@@ -133,6 +137,14 @@ def test_classes_outside_the_label_space_are_named():
     panoptic = np.full_like(sample.panoptic, 40 * 256)
     with pytest.raises(DatasetError, match=r"40.*cityscapes"):
         make_targets(Sample(sample.image, panoptic, None, None, "x"), CITYSCAPES, 1, 10, 88.0)
+
+
+def test_validation_names_the_sample_with_a_class_that_is_not_there(tmp_path):
+    sample = scene()
+    write_sample(tmp_path, "val", 7, 0, replace(sample, panoptic=np.full_like(sample.panoptic, 26 * 256)), name="odd")
+    views = ValidationViews(DvpsFolder(tmp_path, "val"), DataSettings(input_size=(64, 128)))
+    with pytest.raises(DatasetError, match=r"000007_000000_odd: class id 26 is outside label space 'cityscapes'"):
+        views[0]
 
 
 def test_learning_rate_schedules():

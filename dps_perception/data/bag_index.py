@@ -126,7 +126,10 @@ def index_bag(path: Path, name: str, split: str, topics: BagTopics, options: Bag
         if topics.cloud:
             camera = options.camera_frame or _frame_of(reader, messages, topics.image)
             lidar = _frame_of(reader, messages, topics.cloud)
-            fixed = _fixed_frame(transforms, camera, lidar, options.fixed_frame)
+            try:
+                fixed = _fixed_frame(transforms, camera, lidar, options.fixed_frame)
+            except TransformError as error:
+                raise TransformError(f"bag '{path}': {error}") from error
             transforms.keep_above(camera, lidar, fixed or camera)
     source = topics.depth or topics.cloud
     depths = messages[source] if source else []

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ..camera import Intrinsics
 from ..errors import DpsError
 from ..labels import VOID_CLASS_ID, LabelSpace, unpack
 from ..types import Sample
@@ -33,6 +34,8 @@ class DatasetSummary:
         void_px: pixels of labelled images without class.
         depth: of all images with depth.
         without_camera: images without intrinsics.
+        focal_px: smallest and largest focal length fx of the images with intrinsics; None where there are none.
+        off_centre: images whose principal point is not in their middle half.
         skipped: images of bags that are not samples, counted by reason.
         faults: what is wrong, with the file or sample; empty where all is well.
     """
@@ -47,6 +50,8 @@ class DatasetSummary:
     void_px: int = 0
     depth: DepthStatistics = field(default_factory=DepthStatistics)
     without_camera: int = 0
+    focal_px: tuple[float, float] | None = None
+    off_centre: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
@@ -62,15 +67,23 @@ class DatasetSummary:
     @property
     def warnings(self) -> list[str]:
         """What need not be wrong but probably is."""
-        return self.depth.warnings()
+        found = self.depth.warnings()
+        if self.off_centre:
+            found.append(
+                f"the principal point is not in the middle half of {self.off_centre} images: are their cameras those "
+                "of another image size? Then the focal length, and so the depth that is learnt, is wrong too"
+            )
+        return found
 
     def add(self, sample: Sample) -> None:
         """Count a sample; what is wrong with its values becomes a fault."""
         self.images += 1
         self.sizes[(sample.image.shape[0], sample.image.shape[1])] += 1
-        self.without_camera += sample.intrinsics is None
+        self._add_camera(sample.intrinsics)
         if sample.panoptic is not None:
             self._add_labels(sample.panoptic, sample.sample_id)
+        if sample.panoptic is None and sample.depth_m is None:
+            self.faults.append(f"{sample.sample_id}: neither labels nor depth; training stops at it")
         if sample.depth_m is not None:
             if sample.intrinsics is None:
                 self.faults.append(f"{sample.sample_id}: depth without camera; training can't scale it")
@@ -87,6 +100,11 @@ class DatasetSummary:
             f"{self.without_camera} without camera",
             f"width x height: {sizes or 'none'}{more}",
         ]
+        if self.focal_px is not None:
+            low, high = self.focal_px
+            lines.append(
+                f"focal length fx: {low:.4g} to {high:.4g} px" if low < high else f"focal length fx: {low:.4g} px"
+            )
         lines += [f"left out: {reason} ({number} images)" for reason, number in self.skipped.items()]
         if self.void_share is not None:
             lines += ["", f"{'class':<26}{'kind':<7}{'segments':>10}{'crowds':>8}{'% of pixels':>13}"]
@@ -116,10 +134,21 @@ class DatasetSummary:
             "void_share": self.void_share,
             "depth": self.depth.to_dict(),
             "without_camera": self.without_camera,
+            "focal_px": None if self.focal_px is None else list(self.focal_px),
+            "off_centre": self.off_centre,
             "skipped": self.skipped,
             "warnings": self.warnings,
             "faults": list(self.faults),
         }
+
+    def _add_camera(self, camera: Intrinsics | None) -> None:
+        if camera is None:
+            self.without_camera += 1
+            return
+        low, high = self.focal_px or (camera.fx, camera.fx)
+        self.focal_px = min(low, camera.fx), max(high, camera.fx)
+        along = (camera.cx + 0.5) / camera.width, (camera.cy + 0.5) / camera.height
+        self.off_centre += not all(0.25 <= place <= 0.75 for place in along)
 
     def _add_labels(self, panoptic: NDArray[np.uint16], sample_id: str) -> None:
         self.labelled += 1

@@ -15,6 +15,7 @@ _MISTAKES = (
     ("millimetres taken for metres", lambda m: m / 1000),
     ("a PNG of metres * 256 (or a raw disparity) that was not divided by 256", lambda m: m / 256),
     ("a PNG that was divided by 256 twice, or not written as metres * 256", lambda m: m * 256),
+    ("a PNG of millimetres taken for metres * 256", lambda m: m * 256 / 1000),
     ("kilometres taken for metres", lambda m: m * 1000),
     ("inverse depth (disparity) taken for depth", lambda m: 1 / m),
 )

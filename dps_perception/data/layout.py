@@ -95,13 +95,28 @@ def read_pixels(path: Path, flags: int) -> NDArray[Any]:
     """What OpenCV reads (BGR).
 
     Raises:
-        DatasetError: the file is missing or not a readable image.
+        DatasetError: the file is missing, can't be opened, is truncated or not an image.
     """
-    array = cv2.imread(str(path), flags)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path} is missing") from error
+    except OSError as error:
+        raise DatasetError(f"{path} can't be opened ({error.strerror})") from error
+    array = None if _ends_early(data) else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if array is None:
-        state = "missing" if not path.exists() else "not a readable image (truncated?)"
-        raise DatasetError(f"{path} is {state}")
+        raise DatasetError(f"{path} is not a readable image (truncated?)")
     return array
+
+
+def _ends_early(data: bytes) -> bool:
+    """Whether a file is empty, or a JPEG whose pixels have no end: OpenCV would fill the missing part with grey."""
+    if not data.startswith(b"\xff\xd8"):
+        return not data
+    place = 2  # segments, one of which may hold a preview with an end of its own, come before the pixels
+    while data[place : place + 1] == b"\xff" and (kind := data[place + 1 : place + 2]) != b"\xda":
+        place += 1 if kind == b"\xff" else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return b"\xff\xd9" not in data[place:]
 
 
 def check_sizes(

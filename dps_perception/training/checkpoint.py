@@ -12,7 +12,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from ..errors import ConfigError, TrainingError
+from ..errors import TrainingError
 from ..evaluation import Scores
 from ..files import replacing
 from ..models.efficientdps import EfficientDPS
@@ -86,17 +86,3 @@ def write_scores(path: Path, scores: Scores, steps: int) -> None:
     """All validation scores of the written weights, as JSON."""
     with replacing(path) as beside:
         beside.write_text(json.dumps({"steps": steps, "scores": scores.to_dict()}, indent=1, allow_nan=False))
-
-
-def newest_checkpoint(resume: str, folder: Path) -> Path | None:
-    """The checkpoint that `resume` asks for; None to start anew.
-
-    Raises:
-        ConfigError: it does not exist.
-    """
-    if not resume:
-        return None
-    path = folder / LAST if resume == "last" else Path(resume)
-    if not path.is_file():
-        raise ConfigError(f"resume '{resume}': no checkpoint {path}; leave resume empty to start anew")
-    return path

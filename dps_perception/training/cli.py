@@ -14,7 +14,7 @@ from .. import cli
 from ..data.check import check_dataset
 from ..errors import ConfigError, nearest
 from ..models.efficientdps import SIZE_MULTIPLE
-from .config import TrainConfig
+from .config import PRECISIONS, TrainConfig
 from .criterion import LossWeights
 from .data import open_splits
 from .fit import say, train
@@ -42,6 +42,7 @@ _LIMITS: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
             "data.workers",
             "optimizer.weight_decay",
             "optimizer.warmup_steps",
+            "optimizer.schedule_steps",
             "optimizer.clip_norm",
             "run.pictures",
             *(f"loss.{field.name}" for field in fields(LossWeights)),
@@ -51,6 +52,7 @@ _LIMITS: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
     ),
     (("loss.balance", "optimizer.milestones"), "within 0..1", lambda x: 0 <= x <= 1),
     (("run.ema_decay",), "in 0..1, 1 excluded", lambda x: 0 <= x < 1),
+    (("run.seed",), "within 0..4294967295", lambda x: 0 <= x < 2**32),
 )
 """Settings, what they may be, and whether a number is that."""
 
@@ -128,6 +130,8 @@ def _check(config: TrainConfig) -> None:
         raise ConfigError(f"data.input_size {config.data.input_size}: both must be multiples of {SIZE_MULTIPLE}")
     if config.optimizer.schedule not in ("step", "poly"):
         raise ConfigError(f"optimizer.schedule '{config.optimizer.schedule}' is not one of step, poly")
+    if config.run.precision not in PRECISIONS:
+        raise ConfigError(f"run.precision '{config.run.precision}' is not one of {', '.join(PRECISIONS)}")
     if config.data.depth_stride not in (1, 4):
         raise ConfigError(f"data.depth_stride {config.data.depth_stride} is not one of 1, 4")
     if 0 < config.optimizer.schedule_steps < config.optimizer.steps:

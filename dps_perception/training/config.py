@@ -12,6 +12,8 @@ from ..data.transforms import Augmentation
 from ..models.fusion import FusionThresholds
 from .criterion import LossWeights
 
+PRECISIONS = ("bf16-mixed", "32-true")
+
 
 @dataclass
 class ModelSettings:
@@ -88,7 +90,7 @@ class OptimizerSettings:
         schedule_steps: steps that the schedule spans; 0 for `steps`, more for a stage that ends before it is run down.
         warmup_steps: linear warm-up.
         schedule: "step" (paper: divided by 10 at each milestone) or "poly" (power 0.9 to zero).
-        milestones: shares of `steps` at which "step" divides (paper: 40 and 46 of 50 epochs).
+        milestones: shares of the schedule's steps at which "step" divides (paper: 40 and 46 of 50 epochs).
         clip_norm: gradient norm limit; 0 for none.
     """
 
@@ -111,7 +113,7 @@ class RunSettings:
     Attributes:
         output: folder for checkpoints, logs, config and weights.
         model_id: name written into the weights file.
-        precision: "bf16-mixed" or "32-true".
+        precision: one of `PRECISIONS`.
         accelerator: "auto", "cpu" or "gpu".
         devices: devices of each machine (DDP past one); torchrun's own count goes before it.
         num_nodes: machines; torchrun's own count goes before it.
@@ -121,7 +123,8 @@ class RunSettings:
         seed: of weights, order and augmentation.
         validate_every: steps between validations (each writes a checkpoint).
         pictures: images of the validation split, evenly spaced, that each validation draws into `output`/pictures.
-        resume: "" starts anew, "last" goes on from the newest checkpoint in `output`, or a checkpoint's path.
+        resume: "" starts anew, "last" goes on from the newest checkpoint in `output`, or the path of a checkpoint or of
+            a run's folder. The network, learning rate and weight decay must be the checkpoint's.
     """
 
     output: str = "outputs/train"

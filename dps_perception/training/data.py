@@ -19,7 +19,7 @@ from ..models.config import EfficientDPSConfig
 from ..types import Sample
 from .config import DataSettings, TrainConfig
 from .order import BatchOrder, Key, ValidationShare
-from .targets import Targets, make_targets
+from .targets import Targets, make_targets, require_known_classes
 
 
 @dataclass
@@ -91,6 +91,7 @@ class ValidationViews(TorchDataset):
         counts, index = index < len(self), index % len(self)
         size, focal_px = self.settings.input_size, self.settings.focal_px
         view = augment(self.dataset[index], size, focal_px, NO_AUGMENTATION, np.random.default_rng(0))
+        require_known_classes(view, self.dataset.label_space)
         return ValidationItem(view, index, counts)
 
 

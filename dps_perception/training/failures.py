@@ -22,9 +22,9 @@ LAST = "last.ckpt"
 
 
 def require_finite(
-    total: Tensor, terms: Mapping[str, Tensor], batch: Batch, step: int, rank: int, folder: Path
+    what: str, total: Tensor, terms: Mapping[str, Tensor], batch: Batch, step: int, rank: int, folder: Path
 ) -> None:
-    """Stop where the objective is NaN or infinite; the batch is kept beside the logs.
+    """Stop where the objective (or its gradient: `what`) is NaN or infinite; the batch is kept beside the logs.
 
     Raises:
         TrainingError: naming the terms, the images and the file.
@@ -49,7 +49,7 @@ def require_finite(
     except (OSError, RuntimeError) as error:
         kept = f"the batch could not be kept in {path} ({error})"
     raise TrainingError(
-        f"the loss is {total.item()} in step {step} ({', '.join(bad) or 'their sum'}); images: "
+        f"the {what} is {total.item()} in step {step} ({', '.join(bad) or 'each loss term is finite'}); images: "
         f"{', '.join(batch.sample_ids)}; {kept}. Look at their labels and depth, or lower optimizer.learning_rate "
         f"or set optimizer.clip_norm"
     )

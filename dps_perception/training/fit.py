@@ -11,20 +11,22 @@ from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ..errors import ConfigError
 from ..files import replacing
 from ..models.config import preset
 from ..models.efficientdps import EfficientDPS
-from .checkpoint import CheckpointEvery, WholeCheckpoints, newest_checkpoint, write_scores, write_weights
+from .checkpoint import CheckpointEvery, WholeCheckpoints, write_scores, write_weights
 from .config import TrainConfig
 from .data import TrainingData, open_splits
-from .failures import explained
+from .failures import LAST, explained
 from .initialise import initialise, load_backbone, read_start
 from .lineage import Lineage, plain
 from .memory import available_bytes, estimate
 from .module import TrainingModule, log_every
 from .processes import plan
+from .resume import newest_checkpoint, require_same_run
 
 
 def train(config: TrainConfig) -> Path:
@@ -37,6 +39,13 @@ def train(config: TrainConfig) -> Path:
     splits = open_splits(config)
     lineage = Lineage(config, splits[0].label_space)
     checkpoint = newest_checkpoint(config.run.resume, config.output)
+    if checkpoint is not None:
+        say(require_same_run(checkpoint, config, lineage.label_space))
+    elif (config.output / LAST).exists():
+        raise ConfigError(
+            f"run.output '{config.output}' holds an earlier run, which would be lost; go on with it (--run.resume last), "
+            "name another folder, or delete this one"
+        )
     network = _build(config, lineage, fresh=checkpoint is None)
     data = TrainingData(splits, config.data, network.config, config.optimizer.batch_size, config.run.seed)
     module = TrainingModule(network, lineage, config)
@@ -48,10 +57,7 @@ def train(config: TrainConfig) -> Path:
             f"batch_size {config.optimizer.batch_size} on {trainer.world_size} processes is more than the "
             f"{len(splits[0])} images in {config.data.root}, split {config.data.train_split}"
         )
-    config.output.mkdir(parents=True, exist_ok=True)
-    if trainer.is_global_zero:
-        with replacing(config.output / "config.yaml") as path:
-            path.write_text(yaml.safe_dump(plain(config), sort_keys=False))
+    _begin_output(config, trainer.is_global_zero)
     _say_memory(config, network, trainer)
     with explained(config, config.output), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
@@ -62,12 +68,12 @@ def train(config: TrainConfig) -> Path:
                 callback.on_train_end(trainer, module)  # Lightning leaves it out where no step was left to do
         if module.scored_step != trainer.global_step:
             trainer.validate(module, data, verbose=False)
-    weights = config.output / f"{config.run.model_id or config.model.preset}.safetensors"
-    if trainer.is_global_zero:
-        write_weights(weights, network, lineage, trainer.global_step, module.last_scores)
-        if module.last_scores is not None:
-            write_scores(config.output / "scores.json", module.last_scores, trainer.global_step)
-            say(module.last_scores.table())
+        weights = config.output / f"{config.run.model_id or config.model.preset}.safetensors"
+        if trainer.is_global_zero:
+            write_weights(weights, network, lineage, trainer.global_step, module.last_scores)
+            if module.last_scores is not None:
+                write_scores(config.output / "scores.json", module.last_scores, trainer.global_step)
+                say(module.last_scores.table())
     say(module.clock.table(trainer.world_size))
     return weights
 
@@ -82,6 +88,11 @@ def say(text: str) -> None:
 def _build(config: TrainConfig, lineage: Lineage, fresh: bool) -> EfficientDPS:
     """The network with what it starts from; a resumed run has all of that in its checkpoint."""
     settings = config.model
+    if "num_classes" in settings.changes:
+        raise ConfigError(
+            f"model.changes: num_classes is {len(lineage.label_space)} by label space '{lineage.label_space.name}' and "
+            "can't be changed; leave it out, or set model.label_space"
+        )
     network = EfficientDPS(preset(settings.preset, num_classes=len(lineage.label_space), **settings.changes))
     if fresh and settings.backbone_weights:
         say(load_backbone(network, settings.backbone_weights))
@@ -91,6 +102,19 @@ def _build(config: TrainConfig, lineage: Lineage, fresh: bool) -> EfficientDPS:
         lineage.earlier = start.stages
     network.freeze(settings.freeze)
     return network
+
+
+def _begin_output(config: TrainConfig, first: bool) -> None:
+    """The run's folder, with its config written by the first process."""
+    try:
+        config.output.mkdir(parents=True, exist_ok=True)
+        if first:
+            with replacing(config.output / "config.yaml") as path:
+                path.write_text(yaml.safe_dump(plain(config), sort_keys=False))
+    except OSError as error:
+        raise ConfigError(
+            f"run.output '{config.output}' can't be written ({error.strerror}); make room or name another folder"
+        ) from error
 
 
 def _trainer(config: TrainConfig, network: EfficientDPS, resumed: bool) -> Trainer:
@@ -104,29 +128,33 @@ def _trainer(config: TrainConfig, network: EfficientDPS, resumed: bool) -> Train
     ]
     if run.ema_decay:
         callbacks.append(EMAWeightAveraging(decay=run.ema_decay))
-    return Trainer(
-        accelerator=run.accelerator,
-        devices=processes.devices,
-        num_nodes=processes.num_nodes,
-        strategy=processes.strategy,
-        sync_batchnorm=processes.sync_batchnorm,
-        use_distributed_sampler=False,  # `order` shares the images out
-        plugins=[WholeCheckpoints()],
-        precision=run.precision,  # type: ignore[arg-type]
-        max_steps=optimizer.steps,
-        max_epochs=-1,
-        accumulate_grad_batches=optimizer.accumulate,
-        gradient_clip_val=optimizer.clip_norm or None,
-        val_check_interval=run.validate_every * optimizer.accumulate,  # Lightning counts batches here
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        log_every_n_steps=log_every(optimizer),
-        logger=[
-            CSVLogger(config.output, name="log", version=_log_name(config.output / "log", resumed)),
-            TensorBoardLogger(config.output, name="tensorboard", version=""),
-        ],
-        callbacks=callbacks,
-    )
+    try:
+        return Trainer(
+            accelerator=run.accelerator,
+            devices=processes.devices,
+            num_nodes=processes.num_nodes,
+            strategy=processes.strategy,
+            sync_batchnorm=processes.sync_batchnorm,
+            use_distributed_sampler=False,  # `order` shares the images out
+            plugins=[WholeCheckpoints()],
+            precision=run.precision,  # type: ignore[arg-type]
+            max_steps=optimizer.steps,
+            max_epochs=-1,
+            accumulate_grad_batches=optimizer.accumulate,
+            gradient_clip_val=optimizer.clip_norm or None,
+            val_check_interval=run.validate_every * optimizer.accumulate,  # Lightning counts batches here
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            log_every_n_steps=log_every(optimizer),
+            logger=[
+                CSVLogger(config.output, name="log", version=_log_name(config.output / "log", resumed)),
+                TensorBoardLogger(config.output, name="tensorboard", version=""),
+            ],
+            callbacks=callbacks,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        asked = f"accelerator '{run.accelerator}', strategy '{run.strategy}', devices {processes.devices}"
+        raise ConfigError(f"run: {asked}: {' '.join(str(error).split())}") from error
 
 
 def _log_name(folder: Path, resumed: bool) -> str:

@@ -23,6 +23,9 @@ IMAGENET = "imagenet"
 _PREFIX = "network."
 _GROUPED = "queries.activation."
 _CLASS_PARTS = ("class_head.4.", "auxiliary.")
+_CLASSIFIER = ("fc.", "head.", "norm.")  # what torchvision has behind the backbone
+# Counters that old files lack, the norm behind each stage of ours, and what depends on the window (12 here, 7 there).
+_MAY_DIFFER = (".num_batches_tracked", "norms.", ".relative_position_")
 _RESNET_STEM = {"conv1.": "stem.0.", "bn1.": "stem.1."}
 
 
@@ -126,10 +129,23 @@ def load_backbone(network: EfficientDPS, source: str) -> str:
             raise ModelLoadError(f"backbone_weights: {source} can't be read ({_first_line(error)})") from error
         if not tensors:
             raise ModelLoadError(f"backbone_weights: {source} is not a state dict (names to tensors)")
-    lines = _copy(network.backbone.state_dict(), {_backbone_name(k): v for k, v in state.items()})
+    own = network.backbone.state_dict()
+    theirs = {_backbone_name(k): v for k, v in state.items()}
+    wrong = foreign_tensors(own, theirs)
+    lines = None if wrong else _copy(own, theirs)
     if lines is None:
-        raise ModelLoadError(f"backbone_weights: nothing in {source} fits a {name}; give torchvision's weights of it")
+        raise ModelLoadError(
+            f"backbone_weights: {source} is not of a {name} ({len(wrong)} tensors are missing, of another shape or too "
+            f"many: {_short(wrong)}); give torchvision's weights of it"
+        )
     return "\n  ".join([f"backbone_weights {source} ({name}): {lines[0]}", *lines[1:]])
+
+
+def foreign_tensors(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> list[str]:
+    """Names of a backbone's tensors that weights of the same torchvision model would not lack, change or add."""
+    needed = {k: v for k, v in own.items() if not any(part in k for part in _MAY_DIFFER)}
+    wrong = [k for k, v in needed.items() if k not in theirs or theirs[k].shape != v.shape]
+    return wrong + [k for k in theirs if k not in own and not k.startswith(_CLASSIFIER)]
 
 
 def _copy(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str] | None:

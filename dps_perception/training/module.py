@@ -10,7 +10,8 @@ from lightning import LightningModule
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim import AdamW
+from torch.nn.utils import get_total_norm
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..evaluation import Evaluator, Scores
@@ -46,6 +47,7 @@ class TrainingModule(LightningModule):
         self.gallery: Gallery | None = None
         self.last_scores: Scores | None = None
         self.scored_step = -1
+        self._last: tuple[Batch, dict[str, Tensor]]
 
     def on_train_start(self) -> None:
         """The clock starts with the first batch."""
@@ -63,7 +65,8 @@ class TrainingModule(LightningModule):
         self.clock.lap("forward")
         terms = self.criterion(outputs, batch.targets)
         total = torch.stack(list(terms.values())).sum()
-        require_finite(total, terms, batch, self.global_step, self.global_rank, self.settings.output)
+        self._require_finite("loss", total, terms, batch)
+        self._last = (batch, {name: value.detach() for name, value in terms.items()})
         self.clock.lap("losses")
         self.log_dict({f"loss/{name}": value.detach() for name, value in terms.items()})
         self.log("loss", total.detach(), prog_bar=True)
@@ -72,6 +75,12 @@ class TrainingModule(LightningModule):
     def on_after_backward(self) -> None:
         """The gradients are there."""
         self.clock.lap("backward")
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """A step along a gradient that is not finite would spoil the weights, and with them the next checkpoint."""
+        batch, terms = self._last
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        self._require_finite("norm of the gradient", get_total_norm(gradients), terms, batch)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """As Lightning does it (forward and backward happen inside, and take their own time)."""
@@ -162,6 +171,9 @@ class TrainingModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A resumed run keeps the stages before it."""
         self.lineage.resume(checkpoint)
+
+    def _require_finite(self, what: str, total: Tensor, terms: dict[str, Tensor], batch: Batch) -> None:
+        require_finite(what, total, terms, batch, self.global_step, self.global_rank, self.settings.output)
 
     def _new_evaluator(self) -> Evaluator:
         return Evaluator(self.label_space, max_depth_m=self.network.config.max_depth_m)

@@ -82,14 +82,9 @@ def make_targets(
             depth_m=torch.from_numpy(np.ascontiguousarray(depth)),
             semantic=torch.full((h, w), VOID_CLASS_ID),
         )
+    require_known_classes(sample, label_space)
     panoptic = sample.panoptic
     class_id, instance_id = unpack(panoptic)
-    outside = (class_id >= len(label_space)) & (class_id != VOID_CLASS_ID)
-    if outside.any():
-        raise DatasetError(
-            f"{sample.sample_id}: class id {class_id[outside][0]} is outside label space '{label_space.name}' "
-            f"of {len(label_space)} classes"
-        )
     thing = np.append(label_space.is_thing, np.zeros(256 - len(label_space), bool))
     void = (class_id == VOID_CLASS_ID) | (thing[class_id] & (instance_id == 0))
     ids, inverse, areas = np.unique(panoptic, return_inverse=True, return_counts=True)
@@ -113,6 +108,23 @@ def make_targets(
         depth_m=torch.from_numpy(np.ascontiguousarray(depth)),
         semantic=torch.from_numpy(np.where(void, VOID_CLASS_ID, class_id)[_centres(STRIDE)].astype(np.int64)),
     )
+
+
+def require_known_classes(sample: Sample, label_space: LabelSpace) -> None:
+    """Check the labels of a sample, where it has any.
+
+    Raises:
+        DatasetError: a class id outside the label space.
+    """
+    if sample.panoptic is None:
+        return
+    class_id = unpack(sample.panoptic)[0]
+    outside = class_id[(class_id >= len(label_space)) & (class_id != VOID_CLASS_ID)]
+    if outside.size:
+        raise DatasetError(
+            f"{sample.sample_id}: class id {outside[0]} is outside label space '{label_space.name}' "
+            f"of {len(label_space)} classes; look for more with --check-data, or set model.label_space"
+        )
 
 
 def _centres(stride: int) -> tuple[slice, slice]:
