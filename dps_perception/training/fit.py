@@ -43,8 +43,8 @@ def train(config: TrainConfig) -> Path:
         say(require_same_run(checkpoint, config, lineage.label_space))
     elif (config.output / LAST).exists():
         raise ConfigError(
-            f"run.output '{config.output}' holds an earlier run, which would be lost; go on with it (--run.resume last), "
-            "name another folder, or delete this one"
+            f"run.output '{config.output}' holds an earlier run, which would be lost; go on with it "
+            "(--run.resume last), name another folder, or delete this one"
         )
     network = _build(config, lineage, fresh=checkpoint is None)
     data = TrainingData(splits, config.data, network.config, config.optimizer.batch_size, config.run.seed)
