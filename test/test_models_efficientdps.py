@@ -47,6 +47,16 @@ def tiny(**changes):
     return EfficientDPSConfig(**{**values, **changes})
 
 
+@pytest.mark.parametrize("changes", [{}, {"query_wise_depth": False}, {"backup_depth": True}])
+def test_what_works_on_queries_keeps_full_precision(changes):
+    network = EfficientDPS(tiny(**changes)).eval()
+    image = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        outputs = network(image)
+        assert network.neck(network.backbone(torch.rand(1, 3, 64, 64))).dtype == torch.bfloat16
+    assert {name: tensor.dtype for name, tensor in outputs.items()} == dict.fromkeys(outputs, torch.float32)
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError, nearest
 from .backbones import build_backbone
 from .config import EfficientDPSConfig
-from .layers import MLP, PRIOR_BIAS, conv_stack
+from .layers import MLP, PRIOR_BIAS, conv_stack, full_precision
 from .neck import FusionNeck
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -43,11 +43,13 @@ class QueryNetwork(nn.Module):
         semantic_map = self.semantic_map(features)
         depth_map = semantic_map if self.depth_map is None else self.depth_map(features)
         maps = self.activation(semantic_map).flatten(2).float().sigmoid()
-        weights = (maps / maps.sum(-1, keepdim=True).clamp(min=1e-6)).to(semantic_map.dtype)
-        semantic_queries = weights @ semantic_map.flatten(2).transpose(1, 2)
-        depth_queries = semantic_queries
-        if self.depth_map is not None:
-            depth_queries = weights @ depth_map.flatten(2).transpose(1, 2)
+        dtype = self.activation.weight.dtype
+        weights = (maps / maps.sum(-1, keepdim=True).clamp(min=1e-6)).to(dtype)
+        with full_precision(features.device):
+            semantic_queries = weights @ semantic_map.to(dtype).flatten(2).transpose(1, 2)
+            depth_queries = semantic_queries
+            if self.depth_map is not None:
+                depth_queries = weights @ depth_map.to(dtype).flatten(2).transpose(1, 2)
         return semantic_queries, depth_queries, semantic_map, depth_map, weights
 
 
@@ -128,20 +130,15 @@ class EfficientDPS(nn.Module):
         features = self.neck(self.backbone(x))
         semantic, depth, semantic_map, depth_map, activation = self.queries(features)
         mask_embedding = self.mask_embedding(features)
-        outputs = {
-            "class_logits": self.class_head(semantic),
-            "mask_logits": dynamic_convolution(self.mask_kernel(semantic), mask_embedding),
-        }
+        with full_precision(image.device):
+            outputs = {
+                "class_logits": self.class_head(semantic),
+                "mask_logits": dynamic_convolution(self.mask_kernel(semantic), mask_embedding),
+            }
         if self.config.depth:
             embedding = self.depth_embedding(features)
-            if self.config.query_wise_depth:
-                # The 1x1 kernels commute with upsampling, so they run at stride 8 and logits are upsampled later.
-                outputs["depth_logits"] = dynamic_convolution(self.depth_kernel(depth), embedding)
-                if self.config.backup_depth:
-                    everywhere = depth_map.mean((2, 3))[:, None]
-                    outputs["backup_depth_logits"] = dynamic_convolution(self.depth_kernel(everywhere), embedding)
-            else:
-                outputs["depth_logits"] = self.dense_depth(embedding)
+            with full_precision(image.device):
+                outputs |= self._depth(depth, depth_map, embedding)
             if self.training:
                 outputs["depth_embedding"] = embedding
         if self.training:
@@ -151,7 +148,18 @@ class EfficientDPS(nn.Module):
             outputs["semantic_logits"] = self.auxiliary(semantic_map)
         return outputs
 
+    def _depth(self, queries: Tensor, depth_map: Tensor, embedding: Tensor) -> dict[str, Tensor]:
+        """The depth outputs of `forward`."""
+        if not self.config.query_wise_depth:
+            return {"depth_logits": self.dense_depth(embedding.to(self.mean.dtype))}
+        # The 1x1 kernels commute with upsampling, so they run at stride 8 and logits are upsampled later.
+        outputs = {"depth_logits": dynamic_convolution(self.depth_kernel(queries), embedding)}
+        if self.config.backup_depth:
+            everywhere = depth_map.mean((2, 3))[:, None].to(queries.dtype)
+            outputs["backup_depth_logits"] = dynamic_convolution(self.depth_kernel(everywhere), embedding)
+        return outputs
+
 
 def dynamic_convolution(kernels: Tensor, embedding: Tensor) -> Tensor:
     """1x1 convolution with predicted kernels: (B, Q, C) and (B, C, h, w) -> (B, Q, h, w)."""
-    return (kernels @ embedding.flatten(2)).unflatten(2, embedding.shape[-2:])
+    return (kernels @ embedding.to(kernels.dtype).flatten(2)).unflatten(2, embedding.shape[-2:])
