@@ -101,6 +101,16 @@ def perfect_outputs(depth_left, depth_right):
     }
 
 
+def test_void_pixels_of_a_cell_take_nothing_from_its_target():
+    targets = two_segment_targets()
+    targets.masks[:, 1] //= 2
+    targets.valid[1] //= 2
+    losses = Criterion(CONFIG, LossWeights())(perfect_outputs(10.0, 20.0), [targets])
+    assert float(losses["bce"]) == pytest.approx(0, abs=1e-6)
+    assert float(losses["dice"]) == pytest.approx(0, abs=1e-3)
+
+
+
 CONFIG = EfficientDPSConfig(backbone="resnet18", channels=8, num_classes=2, num_queries=2, num_groups=2)
 
 

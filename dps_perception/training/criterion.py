@@ -73,7 +73,8 @@ class Criterion:
         """
         groups = self.config.num_groups
         class_logits, mask_logits = outputs["class_logits"], outputs["mask_logits"]
-        masks = [t.masks.float() / _CELL for t in targets]
+        # Shares of the pixels that are not void: those alone say what a cell shows, and weigh it in the losses.
+        masks = [t.masks / t.valid.clamp(min=1) for t in targets]
         coarse = [F.avg_pool2d(m[None], 2)[0] if len(m) else m.new_zeros((0, *mask_logits.shape[-2:])) for m in masks]
         matched = match(class_logits, mask_logits, [t.classes for t in targets], coarse, groups)
         self.lap("matching")
