@@ -110,7 +110,6 @@ def test_void_pixels_of_a_cell_take_nothing_from_its_target():
     assert float(losses["dice"]) == pytest.approx(0, abs=1e-3)
 
 
-
 CONFIG = EfficientDPSConfig(backbone="resnet18", channels=8, num_classes=2, num_queries=2, num_groups=2)
 
 
