@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import weakref
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -58,6 +59,17 @@ def test_transitions_again_and_again_leave_nothing_behind(rig):
     assert len(list(r.node.subscriptions)) == subscriptions
     assert len(list(r.node.timers)) == timers
     assert all(p.closed for p in r.loaded)
+
+
+def test_a_node_that_is_gone_leaves_nothing_in_memory():
+    with rigs() as make:
+        r = make(autostart=False)
+        assert r.node.trigger_configure() == SUCCESS
+        node, context = weakref.ref(r.node), weakref.ref(r.node.context)
+    del r, make
+    gc.collect()
+    assert node() is None
+    assert context() is None
 
 
 def test_lifecycle_services_and_autostart_off(rig):

@@ -23,7 +23,7 @@ from ..inference.predictor import Predictor
 from .decode import Decoder
 from .diagnostics import Health, Situation, diagnostic_array
 from .inputs import Inputs
-from .memory import spare_what_is_there
+from .memory import search_all_again, spare_what_is_there
 from .outputs import Outputs
 from .parameters import KINDS, Parameters, changed, declare
 from .pipeline import Job, LoadPredictor, Pipeline, load_predictor
@@ -161,6 +161,7 @@ class DpsNode(LifecycleNode):
             worker.close(DRAIN_S)
         if outputs is not None:
             outputs.close()
+        search_all_again()
 
     # Frames
 
