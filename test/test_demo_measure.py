@@ -58,6 +58,8 @@ def test_latencies_from_image_to_last_output(tmp_path: Path) -> None:
                 header=writer.header(stamp_ns, "camera"),
                 backend="torch",
                 precision="fp32",
+                switching_to="",
+                switch_error="",
                 **(zero | counts | {"inference_ms": inference_ms, "rate_hz": 0.0}),
             )
             writer.write("/dps/stats", "dps_msgs/msg/PipelineStats", stats_ms * 10**6, message)

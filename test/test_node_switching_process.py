@@ -104,9 +104,12 @@ def test_no_frame_is_lost_and_no_memory_through_all_backends(small_weights, smal
                     steady.append(max(stream.gaps_s(first - 1)))
 
             lap(len(wishes), 15)
-            before = process.memory_mb()
-            lap(len(wishes) * (20 // len(wishes) + 1), 2)
-            after = process.memory_mb()
+            levels_mb = []
+            for _ in range(2 + 20 // len(wishes) + 1):
+                lap(len(wishes), 2)
+                levels_mb.append(process.memory_mb())
+            # What is resident goes up and down by 20 MB with the order in which threads free; a leak only goes up.
+            grown_mb = min(levels_mb[-2:]) - max(levels_mb[:2])
             # Periods of the slower backend as they are here and now, and what a busy machine held up even this process.
             period_s = max(PERIOD_S, *steady)
             stall_s = max(b - a for a, b in itertools.pairwise(stream.sent)) - PERIOD_S
@@ -115,7 +118,7 @@ def test_no_frame_is_lost_and_no_memory_through_all_backends(small_weights, smal
             print(f"longest gaps {longest}, period {period_s}, stall {stall_s}, {len(stream.sent)} sent, {lost} lost")
             assert max(longest.values()) <= 2 * period_s + stall_s + 0.01
             assert lost < 0.25 * len(stream.sent)  # one in four, on a machine that does much else
-            assert after - before < 30, f"{before} MB grew to {after} MB"
+            assert grown_mb < 30, levels_mb
         assert process.end(signal.SIGINT) == 0, process.text()
         assert "switched to openvino" in process.text()
     finally:
