@@ -11,17 +11,19 @@ PACKAGE = ROOT / "dps_perception"
 CORE = {"labels", "camera", "types", "errors", "files", "cli", "ranks", "__version__"}
 ROOMS = {
     "core": set(),
-    "models": {"core"},
+    "kernels": {"core"},
+    "models": {"core", "kernels"},
     "data": {"core"},
     "evaluation": {"core"},
     "training": {"core", "models", "data", "evaluation"},
     "inference": {"core", "models", "data", "evaluation"},
     "labelling": {"core", "data", "evaluation", "inference"},
-    "node": {"core", "models", "data", "evaluation", "training", "inference"},
+    "node": {"core", "kernels", "models", "data", "evaluation", "training", "inference"},
 }
 # Rooms with a closed list of other people's packages; the rest may use anything but ROS.
 LIBRARIES = {
     "core": {"numpy"},
+    "kernels": {"numpy", "numba", "torch", "triton"},
     "models": {"numpy", "torch", "torchvision", "safetensors"},
     "data": {"numpy", "cv2", "rosbags", "scipy", "torch", "torchvision", "tqdm", "yaml"},
     "evaluation": {"numpy", "cv2", "matplotlib", "jinja2"},

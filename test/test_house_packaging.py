@@ -23,6 +23,7 @@ ROSDEP_KEYS = {
     "jsonargparse": None,
     "lightning": None,
     "matplotlib": "python3-matplotlib",
+    "numba": None,
     "numpy": "python3-numpy",
     "onnx": None,
     "onnxruntime": None,
@@ -36,6 +37,7 @@ ROSDEP_KEYS = {
     "torchvision": None,
     "tqdm": "python3-tqdm",
     "transformers": None,
+    "triton": None,
     "yaml": "python3-yaml",
 }
 
