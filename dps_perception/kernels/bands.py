@@ -1,7 +1,7 @@
 """How compiled loops are made and spread over the processor's cores.
 
 Numba's own parallel loops are not used: its default threading layer must not be entered by two threads at once, and
-its OpenMP layer ends a process that was forked after its first use. Kernels release the GIL and get a band of rows each.
+its OpenMP layer ends a process that was forked after its first use. Kernels release the GIL, and get a band of rows.
 """
 
 from __future__ import annotations
