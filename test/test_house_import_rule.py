@@ -14,7 +14,7 @@ ROOMS = {
     "kernels": {"core"},
     "models": {"core", "kernels"},
     "data": {"core"},
-    "evaluation": {"core"},
+    "evaluation": {"core", "kernels"},
     "training": {"core", "models", "data", "evaluation"},
     "inference": {"core", "models", "data", "evaluation"},
     "labelling": {"core", "data", "evaluation", "inference"},
