@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from backend_fixtures import SIZE
 
+from dps_perception.benchmark import cli as benchmark
 from dps_perception.errors import BackendError, ConfigError, ModelLoadError
-from dps_perception.inference import benchmark, comparison, export_cli
+from dps_perception.inference import comparison, export_cli
 from dps_perception.inference.agreement import Agreement
 from dps_perception.inference.backends.model_file import open_model
 from dps_perception.inference.comparison import Candidate, Row, candidates, study
@@ -55,7 +56,7 @@ def test_backends_side_by_side_with_labels(small_weights, small_cache, tmp_path,
 
 def test_without_marks_nothing_is_measured(small_weights, tmp_path):
     with pytest.raises(ConfigError, match="it needs the lines <!-- backends -->"):
-        benchmark.command(["--weights", str(small_weights), "--markdown", str(tmp_path / "README.md")])
+        benchmark.command(["--parity", "--weights", str(small_weights), "--markdown", str(tmp_path / "README.md")])
     with pytest.raises(ConfigError, match="--runs 0, --images 20"):
         benchmark.command(["--weights", str(small_weights), "--runs", "0"])
 
