@@ -27,7 +27,10 @@ SMALL = peers.Sizes(
         **peers.MASK2FORMER, "feature_size": 32, "mask_feature_size": 32, "hidden_dim": 32, "encoder_layers": 1,
         "encoder_feedforward_dim": 32, "decoder_layers": 2, "dim_feedforward": 32, "num_attention_heads": 2,
     },
-    {**peers.DINOV2_S, "hidden_size": 16, "num_hidden_layers": 12, "num_attention_heads": 2, "image_size": 56},
+    {
+        **peers.DINOV2_S, "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2,
+        "out_features": peers.STAGES,
+    },
     {
         **peers.DEPTH_ANYTHING, "reassemble_hidden_size": 16, "neck_hidden_sizes": [8, 8, 8, 8],
         "fusion_hidden_size": 8, "head_hidden_size": 8,

@@ -95,15 +95,18 @@ def _share(band, begin, end, rows, columns, level, row_of, column_of, width, lev
 
 @compiled
 def _level(band, begin, end, depth, truth, lambdas, level):  # type: ignore[no-untyped-def]
+    error = np.empty(depth.shape[1], np.float64)
     for y in range(begin, end):
-        for x in range(depth.shape[1]):
+        for x in range(depth.shape[1]):  # no branches, so that it vectorises
             d, t = np.float64(depth[y, x]), np.float64(truth[y, x])
-            above = 0
-            if 0 < t < np.inf:
-                error = np.abs(d - t) / t if 0 < d < np.inf else np.inf
-                for k in range(len(lambdas)):
-                    above += error > lambdas[k]
-            level[y, x] = above
+            relative = np.abs(d - t) / t
+            relative = relative if (d > 0) & (d < np.inf) else np.inf
+            error[x] = relative if (t > 0) & (t < np.inf) else -1.0
+            level[y, x] = 0
+        for k in range(len(lambdas)):
+            limit = lambdas[k]
+            for x in range(depth.shape[1]):
+                level[y, x] += np.uint8(error[x] > limit)
 
 
 @compiled
