@@ -39,6 +39,7 @@ def test_a_share_by_hand():
     roof = Roof("x", 10_000_000_000, 200.0, peak)
     assert roof.cells() == ["x", "10.0", "200.0", "100", "200", "50 %"]
     assert roof.to_dict()["share"] == pytest.approx(0.5)
+    assert Roof("x", 1, 1.0, Peak("int8", np.nan, 9.0)).to_dict()["peak"]["gemm"] is None, "JSON has no NaN"
 
 
 def test_peaks_by_the_clock(monkeypatch):

@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         help="torch: eager, compile, cuda_graphs (several with commas); onnxruntime: tensorrt; tensorrt: tensorrt_rtx",
     )
     add("--image", help="image file to measure on (default: the first of --data)")
+    add("--image-size", help="measure on a street of HEIGHTxWIDTH instead")
     add("--data", default=f"{STREET}test", help="images to measure on, as for dps_evaluate (default: street:test)")
     add("--split", default="test", help="subfolder of a dataset folder (default: test)")
     add("--runs", type=int, default=30, help="timed images after a warm-up (default: 30)")

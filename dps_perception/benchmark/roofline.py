@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..evaluation.panoptic import none_if_nan
 from ..inference.backends.devices import PRECISIONS, cpu_multiplies_bf16
 
 HEADER = ["network", "G multiply-adds", "network [ms]", "GEMM [GFLOP/s]", "3x3 convolution [GFLOP/s]", "share of peak"]
@@ -185,4 +186,5 @@ class Roof:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return {**asdict(self), "share": self.share}
+        peak = {name: none_if_nan(v) if isinstance(v, float) else v for name, v in asdict(self.peak).items()}
+        return {**asdict(self), "peak": peak, "share": self.share}

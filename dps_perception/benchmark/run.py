@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from .. import cli
 from ..data.layout import read_image
 from ..data.street import single_image
 from ..data.street.seeds import TEST
@@ -103,7 +104,6 @@ def _networks(
         for name, why in availability().items():
             if why:
                 result.note(f"{name} is not here: {why}")
-    peaks: dict[str, roofline.Peak | str] = {}
     pairs: dict[tuple[int, int], Pair] = {}
     by_pair: dict[tuple[object, ...], list[Timing]] = {}
     for candidate in candidates:
@@ -123,21 +123,17 @@ def _networks(
                 f"Random weights keep no query: fusion and messages work on {kept.kept} synthetic segments there"
             )
         if args.roofline:
-            _roof(predictor, timings, peaks, result)
+            _roof(predictor, timings, result)
         if args.peers:
             _beside_peers(predictor, timings, frames, effort, pairs, by_pair, result)
         predictor.close()
 
 
-def _roof(
-    predictor: Predictor, timings: Sequence[Timing], peaks: dict[str, roofline.Peak | str], result: Result
-) -> None:
-    precision = predictor.precision
-    if precision not in peaks:
-        peaks[precision] = roofline.measure_peak(predictor.backend.device, precision)
-    peak = peaks[precision]
+def _roof(predictor: Predictor, timings: Sequence[Timing], result: Result) -> None:
+    """The peak is measured anew for each network, so that both saw the same load."""
+    peak = roofline.measure_peak(predictor.backend.device, predictor.precision)
     if isinstance(peak, str):
-        result.note(f"No roofline for {precision}: {peak}")
+        result.note(f"No roofline for {predictor.precision}: {peak}")
         return
     macs = multiply_adds_of(predictor.model.config, predictor.input_size)
     result.roofs.append(roofline.Roof(timings[0].subject, macs, stage_of(timings, NETWORK).median_ms, peak))
@@ -189,7 +185,7 @@ def _scale(args: argparse.Namespace, file: str, effort: Effort, result: Result) 
     with tempfile.TemporaryDirectory() as folder:
         result.scales = [
             scale.by_size(candidate, *shared, scale.SIZES, effort),
-            scale.by_queries("efficientdps_r18", *shared, scale.QUERIES, scale.SIZES[2], effort, Path(folder)),
+            scale.by_queries(candidate, *shared, scale.QUERIES, scale.SIZES[2], effort, Path(folder)),
             scale.by_segments(open_model(file).info, *shared, scale.SEGMENTS, size, effort),
         ]
     for axis in result.scales:
@@ -199,6 +195,8 @@ def _scale(args: argparse.Namespace, file: str, effort: Effort, result: Result) 
 def _sample(args: argparse.Namespace) -> Sample:
     if args.image:
         return Sample(read_image(Path(args.image)), None, None, None, Path(args.image).stem)
+    if args.image_size:
+        return _street(cli.parse_size(args.image_size, smallest=32, largest=8192))
     return next(iter(open_source(args.data, split=args.split, limit=1)))
 
 

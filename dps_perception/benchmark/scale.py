@@ -20,7 +20,12 @@ from .timing import TOTAL, Effort, Timing
 
 SIZES = ((256, 512), (384, 768), (512, 1024), (768, 1536), (1024, 2048))
 QUERIES = (25, 50, 100, 200)
+PRESET = "efficientdps_r18"
 SEGMENTS = (5, 10, 25, 50, 100, 200)
+
+
+Sampler = Callable[[tuple[int, int]], Sample]
+"""An image of a size."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,23 @@ def by_size(
 
 
 def by_queries(
-    name: str, device: str, sample: Sampler, queries: Sequence[int], size: tuple[int, int], effort: Effort, folder: Path
-) -> Axis:
-    """A preset with random weights and so many queries, half of which become segments (synthetic)."""
+    candidate: Candidate, device: str, sample: Sampler, queries: Sequence[int], size: tuple[int, int], effort: Effort,
+    folder: Path,
+) -> Axis:  # fmt: skip
+    """The R18 preset with random weights and so many queries, half of which become segments (synthetic).
+
+    Args:
+        candidate: its backend and precision are taken.
+        device, sample, effort: as everywhere here.
+        queries: along the axis.
+        size: of image and network.
+        folder: for the weights.
+    """
     found = []
     for number in queries:
-        config = replace(preset(name), num_queries=number)
-        weights = random_weights(f"{name}_{number}_queries", config, folder)
-        predictor = load(Candidate(str(weights), "torch", "auto"), device, size)
+        config = replace(preset(PRESET), num_queries=number)
+        weights = random_weights(f"{PRESET}_{number}_queries", config, folder)
+        predictor = load(replace(candidate, weights=str(weights)), device, size)
         look = Look(max(1, number // 2), number)
         found.append(stages.measure(predictor, stages.Frames(sample(size), outputs=(), look=look), effort))
         predictor.close()
@@ -87,10 +101,6 @@ def by_segments(
         frames = stages.Frames(image, look=Look(number, max(100, number)))
         found.append(stages.measure_after_network(CITYSCAPES, size, frames, effort, model, device))
     return Axis("segments", "segments", [float(n) for n in segments], found)
-
-
-Sampler = Callable[[tuple[int, int]], Sample]
-"""An image of a size."""
 
 
 def plot(axis: Axis, folder: Path) -> Path:
