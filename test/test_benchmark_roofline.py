@@ -130,7 +130,7 @@ def test_growth_of_time_is_measured_and_drawn(tmp_path, monkeypatch):
     folder, path = tmp_path / "plots", tmp_path / "out.json"
     cli.command([
         "--weights", str(weights), "--image", str(_picture(tmp_path)), "--scale", str(folder), "--evaluation",
-        "--after-network", "--runs", "1", "--device", "cpu", "--precision", "fp32", "--json", str(path),
+        "--after-network", "--no-ros", "--runs", "1", "--device", "auto", "--precision", "fp32", "--json", str(path),
     ])  # fmt: skip
     assert sorted(p.name for p in folder.iterdir()) == ["scale_queries.png", "scale_segments.png", "scale_size.png"]
     found = json.loads(path.read_text())

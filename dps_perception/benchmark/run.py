@@ -6,6 +6,7 @@ import argparse
 import itertools
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .. import cli
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace, size: tuple[int, int] | None) -> Result:
     if args.evaluation:
         result.rates = scoring.measure(scoring.pairs(SCORED_IMAGES, AFTER_SIZE))
     if args.scale:
-        _scale(args, files[0], effort, result)
+        _scale(args, files[0], frames, effort, result)
     return result
 
 
@@ -169,24 +170,20 @@ def _beside_peers(
 
 
 def _after_network(args: argparse.Namespace, frames: Frames, effort: Effort, result: Result) -> None:
-    model = open_model((args.weights or [""])[0]).info
+    model, image = open_model((args.weights or [""])[0]).info, _street(AFTER_SIZE)
     result.note("After the network: fusion and messages of synthetic predictions whose segments look like real ones")
     for number in AFTER_SEGMENTS:
-        image = _street(AFTER_SIZE)
-        these = Frames(image, frames.outputs, frames.point_stride, Look(number, max(100, number)))
-        device = str(pick_device(args.device))
-        result.timings += stages.measure_after_network(model.label_space, AFTER_SIZE, these, effort, model, device)
+        these = replace(frames, sample=image, look=Look(number, max(100, number)))
+        result.timings += stages.measure_after_network(model, AFTER_SIZE, these, effort, pick_device(args.device))
 
 
-def _scale(args: argparse.Namespace, file: str, effort: Effort, result: Result) -> None:
-    shared = args.device, _street
-    candidate = chosen(args, [file])[0]
-    size = AFTER_SIZE
+def _scale(args: argparse.Namespace, file: str, frames: Frames, effort: Effort, result: Result) -> None:
+    setting = scale.Setting(chosen(args, [file])[0], args.device, _street, effort, frames.outputs)
     with tempfile.TemporaryDirectory() as folder:
         result.scales = [
-            scale.by_size(candidate, *shared, scale.SIZES, effort),
-            scale.by_queries(candidate, *shared, scale.QUERIES, scale.SIZES[2], effort, Path(folder)),
-            scale.by_segments(open_model(file).info, *shared, scale.SEGMENTS, size, effort),
+            scale.by_size(setting, scale.SIZES),
+            scale.by_queries(setting, scale.QUERIES, scale.SIZES[2], Path(folder)),
+            scale.by_segments(setting, open_model(file).info, scale.SEGMENTS, AFTER_SIZE),
         ]
     for axis in result.scales:
         print(f"plot: {scale.plot(axis, args.scale)}")

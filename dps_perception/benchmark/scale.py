@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..files import replacing
+from ..inference.backends.devices import pick_device
 from ..inference.comparison import Candidate
-from ..labels import CITYSCAPES
 from ..models.config import preset
 from ..models.weights import ModelInfo
 from ..types import Sample
@@ -22,10 +22,6 @@ SIZES = ((256, 512), (384, 768), (512, 1024), (768, 1536), (1024, 2048))
 QUERIES = (25, 50, 100, 200)
 PRESET = "efficientdps_r18"
 SEGMENTS = (5, 10, 25, 50, 100, 200)
-
-
-Sampler = Callable[[tuple[int, int]], Sample]
-"""An image of a size."""
 
 
 @dataclass(frozen=True)
@@ -55,51 +51,57 @@ class Axis:
         }
 
 
-def by_size(
-    candidate: Candidate, device: str, sample: Sampler, sizes: Sequence[tuple[int, int]], effort: Effort
-) -> Axis:
+@dataclass(frozen=True)
+class Setting:
+    """What stays the same.
+
+    Attributes:
+        candidate: weights, backend and precision.
+        device: "auto", "cpu" or "cuda:N".
+        sample: an image of a size.
+        effort: see there.
+        outputs: of the node; empty leaves ROS out.
+    """
+
+    candidate: Candidate
+    device: str
+    sample: Callable[[tuple[int, int]], Sample]
+    effort: Effort
+    outputs: Sequence[str]
+
+
+def by_size(setting: Setting, sizes: Sequence[tuple[int, int]]) -> Axis:
     """Image and network input of the same size, with weights as they are."""
     found = []
     for size in sizes:
-        predictor = load(candidate, device, size)
-        found.append(stages.measure(predictor, stages.Frames(sample(size)), effort))
+        predictor = load(setting.candidate, setting.device, size)
+        frames = stages.Frames(setting.sample(size), setting.outputs)
+        found.append(stages.measure(predictor, frames, setting.effort))
         predictor.close()
     return Axis("size", "megapixels", [height * width / 1e6 for height, width in sizes], found)
 
 
-def by_queries(
-    candidate: Candidate, device: str, sample: Sampler, queries: Sequence[int], size: tuple[int, int], effort: Effort,
-    folder: Path,
-) -> Axis:  # fmt: skip
-    """The R18 preset with random weights and so many queries, half of which become segments (synthetic).
-
-    Args:
-        candidate: its backend and precision are taken.
-        device, sample, effort: as everywhere here.
-        queries: along the axis.
-        size: of image and network.
-        folder: for the weights.
-    """
+def by_queries(setting: Setting, queries: Sequence[int], size: tuple[int, int], folder: Path) -> Axis:
+    """The R18 preset with random weights (kept in `folder`) and so many queries, half of them synthetic segments."""
     found = []
+    frames = stages.Frames(setting.sample(size), outputs=())
     for number in queries:
         config = replace(preset(PRESET), num_queries=number)
         weights = random_weights(f"{PRESET}_{number}_queries", config, folder)
-        predictor = load(replace(candidate, weights=str(weights)), device, size)
+        predictor = load(replace(setting.candidate, weights=str(weights)), setting.device, size)
         look = Look(max(1, number // 2), number)
-        found.append(stages.measure(predictor, stages.Frames(sample(size), outputs=(), look=look), effort))
+        found.append(stages.measure(predictor, replace(frames, look=look), setting.effort))
         predictor.close()
     return Axis("queries", "queries", [float(n) for n in queries], found)
 
 
-def by_segments(
-    model: ModelInfo, device: str, sample: Sampler, segments: Sequence[int], size: tuple[int, int], effort: Effort
-) -> Axis:
-    """Fusion and messages of a synthetic prediction with so many segments."""
-    image = sample(size)
+def by_segments(setting: Setting, model: ModelInfo, segments: Sequence[int], size: tuple[int, int]) -> Axis:
+    """Fusion and messages of a synthetic prediction with so many segments; `model` names and labels them."""
     found = []
+    frames = stages.Frames(setting.sample(size), setting.outputs)
     for number in segments:
-        frames = stages.Frames(image, look=Look(number, max(100, number)))
-        found.append(stages.measure_after_network(CITYSCAPES, size, frames, effort, model, device))
+        these = replace(frames, look=Look(number, max(100, number)))
+        found.append(stages.measure_after_network(model, size, these, setting.effort, pick_device(setting.device)))
     return Axis("segments", "segments", [float(n) for n in segments], found)
 
 

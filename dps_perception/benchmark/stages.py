@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
+from ..camera import Intrinsics
 from ..inference.predictor import Predictor
+from ..models.weights import ModelInfo
 from ..types import Prediction, Sample
 from .messages import OUTPUTS, NodeSide, ros_node
 from .subjects import is_random, name_of
@@ -54,7 +55,7 @@ def measure(predictor: Predictor, frames: Frames, effort: Effort) -> list[Timing
     if is_random(predictor):
         space = predictor.model.label_space
         stand_in = network_outputs(space, predictor.input_size, frames.look, device)
-    with _node_side(predictor, frames, camera) as node:
+    with _node_side(predictor.model, frames, camera) as node:
 
         def frame(watch: Stopwatch) -> None:
             rgb = image if node is None else watch.run("decode", node.decode)
@@ -71,20 +72,19 @@ def measure(predictor: Predictor, frames: Frames, effort: Effort) -> list[Timing
 
 
 def measure_after_network(
-    space: Any, size_hw: tuple[int, int], frames: Frames, effort: Effort, model: Any, device: str = "cpu"
+    model: ModelInfo, size_hw: tuple[int, int], frames: Frames, effort: Effort, device: torch.device
 ) -> list[Timing]:
-    """Fusion and messages alone, of a synthetic prediction on the grid of the image, which is the network's size too.
+    """Fusion and messages alone, of a synthetic prediction; image and network input are both of `size_hw`.
 
     Args:
-        space: label space.
-        size_hw: of network and image.
+        model: its label space is used, and the messages name it.
+        size_hw: of `frames.sample.image` too.
         frames: `look` says how many segments there are.
         effort: see `Effort`.
-        model: a `ModelInfo`, for the messages.
         device: where the fusion runs.
     """
+    space, image = model.label_space, frames.sample.image
     tensors = network_outputs(space, size_hw, frames.look, device)
-    image = frames.sample.image
     name = f"after the network {size_hw[0]}x{size_hw[1]}, {frames.look.kept} segments"
     with _node_side(model, frames, wide_camera(size_hw)) as node:
 
@@ -94,7 +94,7 @@ def measure_after_network(
             if node is not None:
                 node.send(watch, rgb, prediction)
 
-        return repeat(frame, effort, torch.device(device)).timings(name)
+        return repeat(frame, effort, device).timings(name)
 
 
 def _fused(predictor: Predictor, tensors: dict[str, torch.Tensor], image_hw: tuple[int, int]) -> Prediction:
@@ -103,11 +103,10 @@ def _fused(predictor: Predictor, tensors: dict[str, torch.Tensor], image_hw: tup
 
 
 @contextlib.contextmanager
-def _node_side(source: Any, frames: Frames, camera: Any) -> Iterator[NodeSide | None]:
+def _node_side(model: ModelInfo, frames: Frames, camera: Intrinsics) -> Iterator[NodeSide | None]:
     if not frames.outputs:
         yield None
         return
-    model = source.model if isinstance(source, Predictor) else source
     with ros_node() as node:
         stride = frames.point_stride
         yield NodeSide(node, frames.sample.image, camera, model, frames.outputs, point_stride=stride)
