@@ -98,7 +98,7 @@ def test_an_exported_peer_gives_the_same_answer(pair):
         (expected,) = peer.network(pixels)
     (seen,) = peer_run._onnxruntime_call(path)(pixels)
     assert np.abs(seen - expected.numpy()).max() < 1e-3
-    result = peer_run._openvino_call(path, "fp32")(pixels)
+    result = peer_run._openvino_call(pair._converted(peer, said.append), "fp32")(pixels)
     assert np.abs(result[0] - expected.numpy()).max() < 1e-3
     assert onnxruntime.InferenceSession(str(path)).get_inputs()[0].shape == [1, 3, 70, 126]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import __version__
 from ..errors import BackendError, ConfigError
 from ..files import replacing
-from ..inference.backends.base import Progress
+from ..inference.backends.base import Progress, runtime_errors
 from ..inference.backends.devices import PRECISIONS, on_device
 from ..inference.backends.engine_cache import cache_folder
 from ..inference.backends.openvino_backend import HINTS
@@ -50,6 +50,7 @@ class Pair:
         self.device, self._image = device, image
         self._post = PostProcessing(*self.peers, (image.shape[0], image.shape[1]), look, device)
         self._folder = cache_folder() / "peers"
+        self._models: dict[str, Any] = {}
 
     def measure(
         self, runtime: str, precision: str, effort: Effort, mode: str = "eager", progress: Progress = print
@@ -83,8 +84,22 @@ class Pair:
     def _call(self, peer: Peer, runtime: str, precision: str, mode: str, progress: Progress) -> Call:
         if runtime == "torch":
             return _torch_call(peer, precision, mode, self.device)
-        path = self._onnx(peer, progress)
-        return _openvino_call(path, precision) if runtime == "openvino" else _onnxruntime_call(path)
+        with runtime_errors(f"{runtime} for {peer.name}", self.device):
+            if runtime == "onnxruntime":
+                return _onnxruntime_call(self._onnx(peer, progress))
+            return _openvino_call(self._converted(peer, progress), precision)
+
+    def _converted(self, peer: Peer, progress: Progress) -> Any:
+        """For OpenVINO, by its own converter: it can't compile the ONNX graph of Mask2Former."""
+        import openvino
+
+        if peer.name not in self._models:
+            progress(f"converting {peer.name} for OpenVINO at {peer.size_hw[0]}x{peer.size_hw[1]}")
+            pixels = torch.zeros((1, 3, *peer.size_hw))
+            with quiet(), torch.no_grad():
+                model = openvino.convert_model(peer.network, example_input=pixels, input=list(pixels.shape))
+            self._models[peer.name] = model
+        return self._models[peer.name]
 
     def _onnx(self, peer: Peer, progress: Progress) -> Path:
         """The network exported, kept for the next time."""
@@ -131,7 +146,7 @@ def _onnxruntime_call(path: Path) -> Call:
     return lambda pixels: session.run(None, {"pixels": pixels.numpy()})
 
 
-def _openvino_call(path: Path, precision: str) -> Call:
+def _openvino_call(model: Any, precision: str) -> Call:
     import openvino
 
     config = {
@@ -139,5 +154,5 @@ def _openvino_call(path: Path, precision: str) -> Call:
         "INFERENCE_PRECISION_HINT": HINTS[precision],
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    request = openvino.Core().compile_model(str(path), "CPU", config).create_infer_request()
-    return lambda pixels: request.infer({"pixels": pixels.numpy()}, share_inputs=True, share_outputs=True)
+    request = openvino.Core().compile_model(model, "CPU", config).create_infer_request()
+    return lambda pixels: request.infer([pixels.numpy()], share_inputs=True, share_outputs=True)
