@@ -5,7 +5,8 @@ import torch
 
 from dps_perception.errors import ConfigError
 from dps_perception.labels import CITYSCAPES
-from dps_perception.models.fusion import FusionThresholds, OutputGrid, fuse
+from dps_perception.models.fusion import FusionThresholds, fuse
+from dps_perception.types import OutputGrid
 
 ROAD, SKY, CAR, PERSON = 0, 10, 13, 11
 GRID = OutputGrid(32, 64, 1.0, 1.0)
