@@ -13,7 +13,9 @@ from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 import torch
+from numpy.typing import DTypeLike, NDArray
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,6 +30,13 @@ def compiled(function: F) -> F:
     """
     flags = {"contract", "reassoc", "nsz", "arcp"}
     return cast(F, numba.njit(nogil=True, cache=True, fastmath=flags, error_model="numpy")(function))
+
+
+def as_input(array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+    """The array as kernels read it: contiguous and read-only, so that each is compiled for one kind of array only."""
+    view = np.ascontiguousarray(array, dtype).view()
+    view.flags.writeable = False
+    return view
 
 
 def count(rows: int) -> int:

@@ -1,0 +1,121 @@
+"""Quantiles of many numbers without sorting them: numbers become 24 bit levels, and levels are counted byte by byte."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .bands import compiled
+
+TOP = np.float32(2**24 - 1)
+"""Highest level. Levels are even steps of the numbers' range, so a quantile is off by at most 2**-23 of it: no more
+than float32 itself, for numbers as large as their range."""
+
+_HALF, _SMALLEST_RANGE = np.float32(0.5), np.float32(1e-30)
+
+
+@compiled
+def find_quantiles(values, shares, levels, spare, found):  # type: ignore[no-untyped-def]
+    """Write quantiles, interpolated linearly as np.quantile does, to `found`.
+
+    Returns:
+        (minimum, maximum, mean, variance).
+
+    Args:
+        values: (N,) float32, N > 0, finite.
+        shares: (Q,) float64 in 0..1.
+        levels: (N,) or more, uint32 scratch.
+        spare: (N + 1,) or more, uint32 scratch.
+        found: (Q,) float64.
+    """
+    number = values.size
+    lowest, highest = _range(values)
+    extent = highest - lowest
+    scale = TOP / extent if extent > _SMALLEST_RANGE else np.float32(0)
+    total, squares = 0.0, 0.0
+    for i in range(number):
+        above = values[i] - lowest
+        level = above * scale + _HALF
+        level = level if level < TOP else TOP
+        levels[i] = np.uint32(np.int32(level if level > 0 else np.float32(0)))
+        total += above
+        squares += np.float64(above) * np.float64(above)
+    ranks = np.empty(2 * shares.size, np.int64)
+    ordered = np.empty(ranks.size, np.uint32)
+    for q in range(shares.size):
+        ranks[2 * q] = np.int64(shares[q] * (number - 1))
+        ranks[2 * q + 1] = min(ranks[2 * q] + 1, number - 1)
+    _order_statistics(levels, number, spare, ranks, ordered)
+    step = np.float64(extent) / np.float64(TOP) if scale > 0 else 0.0
+    for q in range(shares.size):
+        part = shares[q] * (number - 1) - np.floor(shares[q] * (number - 1))
+        below, upper = np.float64(ordered[2 * q]), np.float64(ordered[2 * q + 1])
+        found[q] = lowest + step * (below + (upper - below) * part)
+    mean = total / number
+    return lowest, highest, lowest + mean, max(squares / number - mean * mean, 0.0)
+
+
+@compiled
+def _range(values):  # type: ignore[no-untyped-def]
+    """Lowest and highest of (N,) finite numbers, N > 0, sixteen at a time."""
+    low, high = np.empty(16, np.float32), np.empty(16, np.float32)
+    for j in range(16):
+        low[j] = high[j] = values[0]
+    whole = values.size - values.size % 16
+    for i in range(0, whole, 16):
+        for j in range(16):
+            low[j] = values[i + j] if values[i + j] < low[j] else low[j]
+            high[j] = values[i + j] if values[i + j] > high[j] else high[j]
+    for i in range(whole, values.size):
+        low[0] = min(low[0], values[i])
+        high[0] = max(high[0], values[i])
+    for j in range(1, 16):
+        low[0] = min(low[0], low[j])
+        high[0] = max(high[0], high[j])
+    return low[0], high[0]
+
+
+@compiled
+def _order_statistics(levels, number, spare, left, found):  # type: ignore[no-untyped-def]
+    """Write the left[r]-th smallest of 24 bit levels to `found`, a byte at a time, the highest first; change `left`."""
+    counts = np.zeros((4, 256), np.uint32)  # neighbours mostly share a byte: four tables don't wait for each other
+    whole = number - number % 4
+    for i in range(0, whole, 4):
+        counts[0, levels[i] >> 16] += 1
+        counts[1, levels[i + 1] >> 16] += 1
+        counts[2, levels[i + 2] >> 16] += 1
+        counts[3, levels[i + 3] >> 16] += 1
+    for i in range(whole, number):
+        counts[0, levels[i] >> 16] += 1
+    wanted = np.zeros(256, np.uint32)
+    table = np.empty(256, np.uint32)
+    for place in range(256):
+        table[place] = counts[0, place] + counts[1, place] + counts[2, place] + counts[3, place]
+    for r in range(left.size):
+        found[r] = _bin_of(table, left, r)
+        wanted[found[r]] = 1
+    kept = 0
+    for i in range(number):  # what is left is little, unless most levels share their first byte
+        spare[kept] = levels[i]
+        kept += wanted[levels[i] >> 16]
+    for shift in (np.uint32(8), np.uint32(0)):
+        prefix = np.uint32(0xFFFFFFFF)
+        for r in range(left.size):
+            if found[r] != prefix:
+                prefix = found[r]
+                for place in range(256):
+                    table[place] = 0
+                for i in range(kept):
+                    if spare[i] >> (shift + np.uint32(8)) == prefix:
+                        table[(spare[i] >> shift) & np.uint32(255)] += 1
+            found[r] = (prefix << np.uint32(8)) | _bin_of(table, left, r)
+
+
+@compiled
+def _bin_of(table, left, r):  # type: ignore[no-untyped-def]
+    """Which bin holds the left[r]-th entry of a counted table; left[r] becomes its place within that bin."""
+    below, place = np.int64(0), np.uint32(0)
+    while below + table[place] <= left[r]:
+        below += table[place]
+        place += np.uint32(1)
+    left[r] -= below
+    return place
