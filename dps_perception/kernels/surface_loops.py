@@ -1,4 +1,7 @@
-"""Quantiles of many numbers without sorting them: numbers become 24 bit levels, and levels are counted byte by byte."""
+"""The loops of `surfaces`: quantiles without sorting, since numbers become 24 bit levels that are counted byte by byte.
+
+They stand in one file because what is compiled is made again when its own file changes, not when one it calls does.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,98 @@ import numpy as np
 
 from .bands import compiled
 
+OUTLIER_MADS = 3 * 1.4826
+"""Three standard deviations of a normal distribution, in median absolute deviations."""
+MIN_SPREAD = 0.05
+"""Share of the median depth that is never taken for an outlier."""
 TOP = np.float32(2**24 - 1)
 """Highest level. Levels are even steps of the numbers' range, so a quantile is off by at most 2**-23 of it: no more
 than float32 itself, for numbers as large as their range."""
 
-_HALF, _SMALLEST_RANGE = np.float32(0.5), np.float32(1e-30)
+_ROUND, _SMALLEST_RANGE = np.float32(0.5), np.float32(1e-30)
+_DEPTH_SHARES = np.array([0.05, 0.5, 0.95])
+_SURFACE_SHARES = np.array([0.5, 0.01, 0.99])
+_HALF = np.array([0.5])
+
+
+@compiled
+def measure_groups(  # type: ignore[no-untyped-def]
+    band, begin, end, members, group_first, offsets, areas, first, starts, lengths, depth, width, near, farthest, x, y,
+    with_surface, xs, ys, zs, levels, spare, valid, stats, points, places,
+):  # fmt: skip
+    """Measure the regions members[group_first[g]:group_first[g + 1]] of groups begin..end, as `surfaces.measure` says.
+
+    Args:
+        offsets: (G + 1,), whose part of the scratch memory xs ys zs levels spare is whose.
+        areas, first, starts, lengths: of `Regions`.
+        depth: (H * W,).
+        near, farthest: the depths that count, of every region (K,) up to another.
+        x, y: rays of columns and rows.
+        valid, stats, points, places: of `Surfaces`, written to.
+    """
+    spread, quantiles = np.empty(1), np.empty(3)
+    for group in range(begin, end):
+        offset = offsets[group]
+        for member in range(group_first[group], group_first[group + 1]):
+            k = members[member]
+            runs, run_lengths = starts[first[k] : first[k + 1]], lengths[first[k] : first[k + 1]]
+            stop = offset + areas[k] + 1
+            own_levels, own_spare = levels[offset:stop], spare[offset:stop]
+            own_x, own_y, own_z = xs[offset:stop], ys[offset:stop], zs[offset:stop]
+            number = _depths(depth, runs, run_lengths, near, farthest[k], own_z)
+            valid[k] = number
+            if number == 0:
+                continue
+            low, high, mean, variance = find_quantiles(own_z[:number], _DEPTH_SHARES, own_levels, own_spare, quantiles)
+            stats[k, 0], stats[k, 4], stats[k, 5], stats[k, 6] = low, high, mean, np.sqrt(variance)
+            for q in range(3):
+                stats[k, 1 + q] = quantiles[q]
+            if not with_surface[k]:
+                continue
+            median = np.float32(quantiles[1])
+            for i in range(number):
+                own_x[i] = abs(own_z[i] - median)
+            find_quantiles(own_x[:number], _HALF, own_levels, own_spare, spread)
+            limit = np.float32(max(OUTLIER_MADS * spread[0], MIN_SPREAD * median))
+            low, high = max(near, median - limit), min(farthest[k], median + limit)
+            number = _points(depth, runs, run_lengths, width, low, high, x, y, own_x, own_y, own_z)
+            points[k] = number
+            if number == 0:  # next to a depth of a million kilometres the median is that coarse
+                continue
+            for axis, values in enumerate((own_x, own_y, own_z)):
+                find_quantiles(values[:number], _SURFACE_SHARES, own_levels, own_spare, quantiles)
+                for q in range(3):
+                    places[k, axis, q] = quantiles[q]
+
+
+@compiled
+def _depths(depth, starts, lengths, low, high, out):  # type: ignore[no-untyped-def]
+    """Write the depths in low..high of all runs one after another; return how many."""
+    number = 0
+    for run in range(starts.size):
+        for pixel in range(starts[run], starts[run] + lengths[run]):
+            z = depth[pixel]
+            out[number] = z  # also where it doesn't count: then the next one takes its place
+            number += (z >= low) & (z <= high)
+    return number
+
+
+@compiled
+def _points(depth, starts, lengths, width, low, high, x, y, xs, ys, zs):  # type: ignore[no-untyped-def]
+    """Write the points of all runs whose depth is in low..high one after another; return how many."""
+    number = 0
+    for run in range(starts.size):
+        row = starts[run] // width
+        for pixel in range(starts[run], starts[run] + lengths[run]):
+            z = depth[pixel]
+            xs[number], ys[number], zs[number] = z * x[pixel - row * width], z * y[row], z
+            number += (z >= low) & (z <= high)
+    return number
 
 
 @compiled
 def find_quantiles(values, shares, levels, spare, found):  # type: ignore[no-untyped-def]
     """Write quantiles, interpolated linearly as np.quantile does, to `found`.
-
-    Returns:
-        (minimum, maximum, mean, variance).
 
     Args:
         values: (N,) float32, N > 0, finite.
@@ -26,6 +108,9 @@ def find_quantiles(values, shares, levels, spare, found):  # type: ignore[no-unt
         levels: (N,) or more, uint32 scratch.
         spare: (N + 1,) or more, uint32 scratch.
         found: (Q,) float64.
+
+    Returns:
+        (minimum, maximum, mean, variance).
     """
     number = values.size
     lowest, highest = _range(values)
@@ -34,7 +119,7 @@ def find_quantiles(values, shares, levels, spare, found):  # type: ignore[no-unt
     total, squares = 0.0, 0.0
     for i in range(number):
         above = values[i] - lowest
-        level = above * scale + _HALF
+        level = above * scale + _ROUND
         level = level if level < TOP else TOP
         levels[i] = np.uint32(np.int32(level if level > 0 else np.float32(0)))
         total += above
