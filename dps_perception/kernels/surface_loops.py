@@ -17,6 +17,7 @@ TOP = np.float32(2**24 - 1)
 """Highest level. Levels are even steps of the numbers' range, so a quantile is off by at most 2**-23 of it: no more
 than float32 itself, for numbers as large as their range."""
 
+_ALL_BUT_SIGN = np.int32(0x7FFFFFFF)
 _ROUND, _SMALLEST_RANGE = np.float32(0.5), np.float32(1e-30)
 _DEPTH_SHARES = np.array([0.05, 0.5, 0.95])
 _SURFACE_SHARES = np.array([0.5, 0.01, 0.99])
@@ -77,12 +78,23 @@ def measure_groups(  # type: ignore[no-untyped-def]
 def _depths(depth, starts, lengths, low, high, out):  # type: ignore[no-untyped-def]
     """Write the depths in low..high of all runs one after another; return how many."""
     number = 0
-    for run in range(starts.size):
-        for pixel in range(starts[run], starts[run] + lengths[run]):
-            z = depth[pixel]
-            out[number] = z  # also where it doesn't count: then the next one takes its place
-            number += (z >= low) & (z <= high)
-    return number
+    if high < low:
+        return number
+    for run in range(starts.size):  # slices, since LLVM vectorises only what can't have a negative index
+        source, target = depth[starts[run] : starts[run] + lengths[run]], out[number : number + lengths[run]]
+        for i in range(source.size):
+            target[i] = source[i]
+        number += source.size
+    counted = 0
+    for i in range(number):
+        counted += (out[i] >= low) & (out[i] <= high)
+    if counted < number:
+        kept = 0
+        for i in range(number):
+            z = out[i]
+            out[kept] = z  # also where it doesn't count: then the next one takes its place
+            kept += (z >= low) & (z <= high)
+    return counted
 
 
 @compiled
@@ -91,9 +103,11 @@ def _points(depth, starts, lengths, width, low, high, x, y, xs, ys, zs):  # type
     number = 0
     for run in range(starts.size):
         row = starts[run] // width
-        for pixel in range(starts[run], starts[run] + lengths[run]):
-            z = depth[pixel]
-            xs[number], ys[number], zs[number] = z * x[pixel - row * width], z * y[row], z
+        source, left, height = depth[starts[run] : starts[run] + lengths[run]], starts[run] - row * width, y[row]
+        across = x[left : left + lengths[run]]
+        for i in range(source.size):
+            z = source[i]
+            xs[number], ys[number], zs[number] = z * across[i], z * height, z
             number += (z >= low) & (z <= high)
     return number
 
@@ -141,22 +155,17 @@ def find_quantiles(values, shares, levels, spare, found):  # type: ignore[no-unt
 
 @compiled
 def _range(values):  # type: ignore[no-untyped-def]
-    """Lowest and highest of (N,) finite numbers, N > 0, sixteen at a time."""
-    low, high = np.empty(16, np.float32), np.empty(16, np.float32)
-    for j in range(16):
-        low[j] = high[j] = values[0]
-    whole = values.size - values.size % 16
-    for i in range(0, whole, 16):
-        for j in range(16):
-            low[j] = values[i + j] if values[i + j] < low[j] else low[j]
-            high[j] = values[i + j] if values[i + j] > high[j] else high[j]
-    for i in range(whole, values.size):
-        low[0] = min(low[0], values[i])
-        high[0] = max(high[0], values[i])
-    for j in range(1, 16):
-        low[0] = min(low[0], low[j])
-        high[0] = max(high[0], high[j])
-    return low[0], high[0]
+    """Lowest and highest of (N,) finite float32, N > 0, as integers of the same order: LLVM vectorises those."""
+    bits = values.view(np.int32)
+    lowest, highest = np.int32(_ALL_BUT_SIGN), np.int32(-_ALL_BUT_SIGN)
+    for i in range(bits.size):
+        key = np.int32(bits[i] ^ ((bits[i] >> np.int32(31)) & _ALL_BUT_SIGN))
+        lowest, highest = min(lowest, key), max(highest, key)
+    found = np.empty(2, np.int32)
+    found[0] = lowest ^ ((lowest >> np.int32(31)) & _ALL_BUT_SIGN)
+    found[1] = highest ^ ((highest >> np.int32(31)) & _ALL_BUT_SIGN)
+    extremes = found.view(np.float32)
+    return extremes[0], extremes[1]
 
 
 @compiled
