@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 import torch
+from numpy.typing import DTypeLike, NDArray
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,6 +47,13 @@ def _cache_folder() -> str:
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.py"))))
     made = folder / "__pycache__" / digest.hexdigest()[:16]
     return str(made) if os.access(folder, os.W_OK) else ""
+
+
+def as_input(array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+    """The array as kernels read it: contiguous and read-only, so that each is compiled for one kind of array only."""
+    view = np.ascontiguousarray(array, dtype).view()
+    view.flags.writeable = False
+    return view
 
 
 def count(rows: int) -> int:
