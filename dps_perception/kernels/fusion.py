@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..types import OutputGrid
-from .bands import count, in_bands
+from .bands import as_input, count, in_bands
 from .dense import Dense
 from .fusion_rows import BY_QUERY, NO_DEPTH, ONE_MAP, SIDE, fuse_rows, label_rows, mean_probability
 
@@ -60,7 +60,7 @@ def dense(
     """Best query, its probability and the mixed depth of each pixel.
 
     Args:
-        masks: (N, h, w) mask logits, C-contiguous as all here.
+        masks: (N, h, w) mask logits.
         depths: (N, h, w) depth logits of the queries, (1, h, w) of the whole image, or None.
         backup: (1, h, w) depth logits that join the softmax with mask logit 0, or None.
         queries: (K,) those of the N that take part, K > 0.
@@ -79,10 +79,10 @@ def dense(
     owned = np.zeros((count(len(spans)), len(queries) + 1), np.int64)
     own_mask = np.zeros((count(len(spans)), len(queries)), np.int64)
     no_map, no_maps = np.empty((0, 0), np.float32), np.empty((0, 0, 0), np.float32)
+    inputs = (as_input(no_maps if maps is None else maps, np.float32) for maps in (masks, depths, backup))
     in_bands(
-        fuse_rows, len(spans), masks, no_maps if depths is None else depths, no_maps if backup is None else backup,
-        queries, mode, spans, rows.low, rows.high, rows.weight, columns.cells(SIDE), columns.low, columns.high,
-        columns.weight, np.float32(threshold), np.float32(ERROR), owner, probability,
+        fuse_rows, len(spans), *inputs, queries, mode, spans, rows.low, rows.high, rows.weight, columns.cells(SIDE),
+        columns.low, columns.high, columns.weight, np.float32(threshold), np.float32(ERROR), owner, probability,
         no_map if depth is None else depth, owned, own_mask,
     )  # fmt: skip
     return Dense(owner, probability, depth, owned.sum(0)[:-1], own_mask.sum(0))
@@ -91,7 +91,7 @@ def dense(
 def mask_quality(masks: NDArray[np.float32], queries: NDArray[np.int64]) -> NDArray[np.float32]:
     """Mean mask probability where it is above one half, 0 for an empty mask: (K,) of (N, h, w) logits."""
     quality = np.empty(len(queries), np.float32)
-    in_bands(mean_probability, len(queries), masks.reshape(len(masks), -1), queries, quality)
+    in_bands(mean_probability, len(queries), as_input(masks, np.float32).reshape(len(masks), -1), queries, quality)
     return quality
 
 

@@ -120,6 +120,14 @@ def fuse(
     return on(layers, queries, kept, label_space, thresholds)
 
 
+def warm_up(label_space: LabelSpace, device: torch.device) -> None:
+    """Compile the kernels, or load them from disk, so that the first image need not wait for it."""
+    classes = torch.full((1, 2, len(label_space)), 9.0, device=device)
+    maps = torch.full((1, 2, 2, 2), 9.0, device=device)
+    tensors = {"class_logits": classes, "mask_logits": maps, "depth_logits": maps}
+    fuse(tensors, label_space, FusionThresholds(), OutputGrid(8, 8, 1.0, 1.0), 4, 1.0)
+
+
 def _maps(logits: Tensor | None) -> Tensor | None:
     """(1, N, h, w) -> (N, h, w) float32."""
     return None if logits is None else logits[0].float().contiguous()
