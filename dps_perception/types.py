@@ -28,6 +28,19 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class OutputGrid:
+    """Where an image lies on the network's grid: its size and the network pixels per image pixel along y and x.
+
+    The image's top left corner is the network input's top left corner; what is right of or below it is padding.
+    """
+
+    height: int
+    width: int
+    scale_y: float
+    scale_x: float
+
+
+@dataclass(frozen=True)
 class Segment:
     """One thing or stuff region of a prediction. `score` is 0..1, `area_px` the pixels it owns."""
 

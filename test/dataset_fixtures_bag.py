@@ -127,3 +127,22 @@ def write_lidar_bag(
                 message = cloud_message(writer, cloud_ns, lidar_points(cloud_ns), "lidar")
                 writer.write("/points", "sensor_msgs/msg/PointCloud2", stamp + 15_000_000, message)
     return path
+
+
+MS = 10**6
+IMAGE = np.full((*SIZE, 3), 7, np.uint8)
+DEPTH = np.full(SIZE, 4.0, np.float32)
+
+
+def write_rgbd(path: Path, stamps=(0,), *, depth=DEPTH, encoding="32FC1", depth_delay_ms=0, panoptic=None, image=IMAGE):
+    """A bag of an RGB-D camera: image, camera_info, depth `depth_delay_ms` later; stamps in milliseconds."""
+    with BagWriter(path) as writer:
+        for ms in stamps:
+            stamp = START_NS + ms * MS
+            write_camera_info(writer, "/cam/camera_info", stamp, CAMERA, "optical")
+            write_image(writer, "/cam/image_raw", stamp, image, "rgb8", "optical")
+            if depth is not None:
+                write_image(writer, "/cam/aligned_depth", stamp + depth_delay_ms * MS, depth, encoding, "optical")
+            if panoptic is not None:
+                write_image(writer, "/ground_truth/panoptic", stamp, panoptic, "16UC1", "optical")
+    return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import functools
 import threading
 
 import numpy as np
@@ -16,6 +17,7 @@ from dps_perception.errors import ConfigError, ModelLoadError
 from dps_perception.labels import CITYSCAPES, VOID_PANOPTIC_ID
 from dps_perception.models.fusion import FusionThresholds
 from dps_perception.models.weights import ModelInfo
+from dps_perception.node.encode import Encoder
 from dps_perception.types import Prediction, Segment
 
 ROAD, SKY, CAR = 0, 10, 13
@@ -109,9 +111,16 @@ def overrides(**values):
     return [Parameter(name, value=value) for name, value in values.items()]
 
 
+@functools.cache
+def compiled():
+    """In a fresh checkout messages are compiled for some seconds: not while a test waits for a frame."""
+    Encoder().warm_up()
+
+
 @contextlib.contextmanager
 def ros():
     """(context, executor); everything is shut down afterwards."""
+    compiled()
     context = rclpy.Context()
     rclpy.init(context=context)
     executor = SingleThreadedExecutor(context=context)

@@ -1,4 +1,4 @@
-"""Samples of a robot's own bags: depth moved to the image's time, splits, topics found, and every refusal."""
+"""Samples of a robot's own bags: depth moved to the image's time, splits, and every refusal."""
 
 from __future__ import annotations
 
@@ -6,46 +6,35 @@ import multiprocessing
 import pickle
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-from dataset_fixtures_bag import CAMERA, SIZE, START_NS, labels, true_depth, write_lidar_bag
+from dataset_fixtures_bag import (
+    CAMERA,
+    DEPTH,
+    IMAGE,
+    MS,
+    SIZE,
+    START_NS,
+    labels,
+    true_depth,
+    write_lidar_bag,
+    write_rgbd,
+)
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from dps_perception.camera import Intrinsics
 from dps_perception.data.bag import BagReader, BagWriter
 from dps_perception.data.bag_dataset import BagDataset
 from dps_perception.data.bag_index import BagOptions
-from dps_perception.data.bag_messages import COLOR_ENCODINGS, decode_rgb
 from dps_perception.data.bag_topics import BagTopics
-from dps_perception.data.calibration import Rectifier
 from dps_perception.data.drive_bag import write_camera_info, write_image, write_transform
 from dps_perception.data.street import drive
 from dps_perception.data.street.drive_bag import BagJob, write_bag
 from dps_perception.data.transforms import Augmentation, augment
-from dps_perception.errors import CameraInfoError, ConfigError, DatasetError
+from dps_perception.errors import ConfigError, DatasetError
 from dps_perception.labels import CITYSCAPES, ClassInfo, LabelSpace, pack
-
-MS = 10**6
-IMAGE = np.full((*SIZE, 3), 7, np.uint8)
-DEPTH = np.full(SIZE, 4.0, np.float32)
-
-
-def write_rgbd(path: Path, stamps=(0,), *, depth=DEPTH, encoding="32FC1", depth_delay_ms=0, panoptic=None, image=IMAGE):
-    """A bag of an RGB-D camera: image, camera_info, depth `depth_delay_ms` later; stamps in milliseconds."""
-    with BagWriter(path) as writer:
-        for ms in stamps:
-            stamp = START_NS + ms * MS
-            write_camera_info(writer, "/cam/camera_info", stamp, CAMERA, "optical")
-            write_image(writer, "/cam/image_raw", stamp, image, "rgb8", "optical")
-            if depth is not None:
-                write_image(writer, "/cam/aligned_depth", stamp + depth_delay_ms * MS, depth, encoding, "optical")
-            if panoptic is not None:
-                write_image(writer, "/ground_truth/panoptic", stamp, panoptic, "16UC1", "optical")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -241,83 +230,15 @@ def test_sparse_depth_goes_through_augmentation(robot):
     np.testing.assert_array_equal(view.depth_m, BagDataset(robot)[0].depth_m[:, ::-1])
 
 
-# --- finding topics -------------------------------------------------------------------------------------------------
-
-
-def write_images(path: Path, *topics: tuple[str, str, str]) -> Path:
-    """One message of each (topic, encoding, frame), and camera_info beside the first."""
-    kinds = {"rgb8": IMAGE, "mono8": IMAGE[..., 0], "32FC1": DEPTH}
-    with BagWriter(path) as writer:
-        write_camera_info(writer, f"{topics[0][0].rpartition('/')[0]}/camera_info", START_NS, CAMERA, topics[0][2])
-        for topic, encoding, frame in topics:
-            write_image(writer, topic, START_NS, kinds[encoding], encoding, frame)
-    return path
-
-
-def test_grey_and_foreign_depth_give_way(tmp_path):
-    path = write_images(
-        tmp_path / "bag",
-        ("/color/image_raw", "rgb8", "color"),
-        ("/infra/image_raw", "mono8", "infra"),
-        ("/depth/image_raw", "32FC1", "infra"),
-        ("/aligned/image_raw", "32FC1", "color"),
-    )
-    sample = BagDataset(path)[0]
-    assert (sample.image == 7).all()
-    np.testing.assert_array_equal(sample.depth_m, DEPTH)
-
-
-def test_compressed_beside_raw_counts_once_and_is_read_where_named(tmp_path):
-    path = tmp_path / "bag"
-    jpeg = np.frombuffer(cv2.imencode(".png", IMAGE[..., ::-1])[1].tobytes(), np.uint8)
-    with BagWriter(path) as writer:
-        write_camera_info(writer, "/c/camera_info", START_NS, CAMERA, "o")
-        write_image(writer, "/c/image", START_NS, IMAGE, "rgb8", "o")
-        write_image(writer, "/c/depth", START_NS, DEPTH, "32FC1", "o")
-        kind = "sensor_msgs/msg/CompressedImage"
-        message = writer.new(kind, header=writer.header(START_NS, "o"), format="rgb8; png compressed bgr8", data=jpeg)
-        writer.write("/c/image/compressed", kind, START_NS, message)
-    for topic in ("", "/c/image/compressed"):
-        np.testing.assert_array_equal(BagDataset(path, topics=BagTopics(image=topic))[0].image, IMAGE)
-
-
-@pytest.mark.parametrize(
-    ("topics", "asked", "told"),
-    [
-        (
-            [("/left/image", "rgb8", "l"), ("/right/image", "rgb8", "r")],
-            {},
-            r"2 topics could be the image.*name one of /left/image, /right/image as topics\.image.*"
-            r"/right/image \[sensor_msgs/msg/Image\] x1",
-        ),
-        ([("/d/image", "32FC1", "o")], {}, r"no topic is the image \(.*/d/camera_info \[sensor_msgs/msg/CameraInfo\]"),
-        ([("/c/image", "rgb8", "o")], {"depth": "/c/depht"}, r"no topic '/c/depht'.*/c/image \[sensor_msgs"),
-        (
-            [("/c/image", "rgb8", "o")],
-            {"image": "/c/camera_info"},
-            r"'/c/camera_info' \[sensor_msgs/msg/CameraInfo\] can't be the image topic, which is sensor_msgs/msg/Image",
-        ),
-        (
-            [("/c/image", "rgb8", "o"), ("/c/d1", "32FC1", "o"), ("/c/d2", "32FC1", "o")],
-            {},
-            r"2 topics could be the depth.*/c/d1, /c/d2",
-        ),
-        ([("/c/image", "rgb8", "o")], {}, r"no topic with depth \(1 images\); topics used: /c/image, /c/camera_info"),
-        ([("/c/image", "rgb8", "o"), ("/c/d", "32FC1", "other")], {}, "no topic with depth"),
-    ],
-)
-def test_unclear_topics_list_those_there_are(tmp_path, topics, asked, told):
-    path = write_images(tmp_path / "bag", *topics)
-    with pytest.raises(DatasetError, match=told):
-        BagDataset(path, topics=BagTopics(**asked))
-
-
-def test_depth_and_cloud_at_once_are_refused():
-    with pytest.raises(ConfigError, match=r"an image \('/d'\) or a cloud \('/p'\): give one"):
-        BagTopics(depth="/d", cloud="/p")
-
-
-# --- what does not fit ----------------------------------------------------------------------------------------------
+def test_transforms_of_a_camera_that_is_its_own_lidar(tmp_path):
+    """A cloud in the image's own frame needs no transforms at all."""
+    with BagWriter(tmp_path / "bag") as writer, BagReader(write_lidar_bag(tmp_path / "whole", 1)) as reader:
+        for raw in reader.raw_messages(["/front/image_raw", "/front/camera_info", "/points"]):
+            writer.add_topic(raw.topic, raw.type_name)
+            writer.write_raw(raw.topic, raw.stamp_ns, raw.data)
+        write_transform(writer, "/tf_static", START_NS, "front_optical", "lidar", np.diag([1.0, 1, 1, 1]))
+    dataset = BagDataset(tmp_path / "bag", options=BagOptions(camera_frame="lidar"))
+    assert len(dataset) == 1
 
 
 def test_wrong_splits_options_and_folders_are_told(tmp_path, robot):
@@ -376,99 +297,3 @@ def test_labels_of_another_label_space(tmp_path):
     path = write_rgbd(tmp_path / "bag", panoptic=np.full(SIZE, pack(2, 0)))
     assert BagDataset(path, "all", small).label_space is small
     assert (BagDataset(path, "all", small)[0].panoptic == 512).all()
-
-
-# --- calibration ----------------------------------------------------------------------------------------------------
-
-
-def info(model="plumb_bob", d=(), size=SIZE, **fields):
-    k = Intrinsics(60.0, 60.0, (size[1] - 1) / 2, (size[0] - 1) / 2, *size).matrix().reshape(9)
-    return SimpleNamespace(
-        height=size[0], width=size[1], distortion_model=model, d=np.array(d), k=k, p=np.zeros(12), binning_x=0,
-        binning_y=0, roi=SimpleNamespace(x_offset=0, y_offset=0, height=0, width=0), **fields,
-    )  # fmt: skip
-
-
-def test_distorted_raw_images_are_refused_or_rectified(tmp_path):
-    """k1 = -0.5 at r = 0.25: a point of the pinhole image 15 px right of the centre is at 15 (1 - 0.5 / 16) = 14.53."""
-    image = np.zeros((*SIZE, 3), np.uint8)
-    image[:, 46] = 255  # 14.5 px right of the centre
-    depth = np.repeat(np.arange(SIZE[1], dtype=np.float32)[None] + 1, SIZE[0], 0)
-    for name, topic in (("raw", "/c/image_raw"), ("rect", "/c/image_rect")):
-        with BagWriter(tmp_path / name) as writer:
-            write_image(writer, topic, START_NS, image, "rgb8", "o")
-            write_image(writer, "/c/depth", START_NS, depth, "32FC1", "o")
-            new = writer.new
-            message = new(
-                "sensor_msgs/msg/CameraInfo", header=writer.header(START_NS, "o"), height=SIZE[0], width=SIZE[1],
-                distortion_model="plumb_bob", d=np.array([-0.5, 0, 0, 0, 0]), k=CAMERA.matrix().reshape(9),
-                r=np.eye(3).reshape(9), p=np.hstack([CAMERA.matrix() * 0.9, np.zeros((3, 1))]).reshape(12),
-                binning_x=0, binning_y=0, roi=new("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0,
-                                                  width=0, do_rectify=False),
-            )  # fmt: skip
-            writer.write("/c/camera_info", "sensor_msgs/msg/CameraInfo", START_NS, message)
-    with pytest.raises(DatasetError, match=r"lens distorts \(plumb_bob, d = \[-0\.5.*set rectify.*image_proc"):
-        BagDataset(tmp_path / "raw")[0]
-    sample = BagDataset(tmp_path / "raw", options=BagOptions(rectify=True))[0]
-    assert sample.intrinsics == CAMERA
-    row = SIZE[0] // 2
-    center = np.average(np.arange(40, 55), weights=sample.image[row, 40:55, 0].astype(float))
-    assert center - CAMERA.cx == pytest.approx(15.0, abs=0.15)
-    assert sample.depth_m[row, 46] in (46.0, 47.0)  # taken from column 46 of the sensor's, or next to it
-    rectified = BagDataset(tmp_path / "rect")[0]
-    np.testing.assert_array_equal(rectified.image, image)
-    assert rectified.intrinsics.fx == pytest.approx(54.0)
-
-
-def test_rectifying_fills_with_unknown_and_knows_its_models():
-    rectifier = Rectifier(info(d=(0.9, 0, 0, 0, 0)), SIZE)  # outward: corners come from beyond the sensor
-    assert np.isnan(rectifier.depth(DEPTH)[0, 0])
-    assert rectifier.panoptic(labels())[0, 0] == 65535
-    assert rectifier.image(IMAGE)[0, 0].tolist() == [0, 0, 0]
-    assert rectifier.depth(DEPTH)[16, 32] == 4.0
-    fisheye = Rectifier(info("equidistant", (0.0, 0, 0, 0)), SIZE)
-    # theta = atan(30 / 60): the pixel 30 right of the centre comes from 60 * theta = 27.8 right of it.
-    ramp = np.repeat(np.arange(SIZE[1], dtype=np.float32)[None], SIZE[0], 0)
-    assert fisheye.depth(ramp)[16, 61] == pytest.approx(31.5 + 60 * np.arctan(29.5 / 60), abs=0.6)
-    with pytest.raises(CameraInfoError, match=r"model 'magic' with 1 coeff.*plumb_bob \(4 or 5\).*equidistant \(4\)"):
-        Rectifier(info("magic", (0.1,)), SIZE)
-
-
-def test_one_calibration_serves_the_whole_bag(tmp_path):
-    path = tmp_path / "bag"
-    with BagWriter(path) as writer:
-        for second in range(3):
-            stamp = START_NS + second * 1000 * MS
-            write_image(writer, "/c/image", stamp, IMAGE, "rgb8", "o")
-            write_image(writer, "/c/depth", stamp, DEPTH, "32FC1", "o")
-            if second == 1:
-                write_camera_info(writer, "/c/camera_info", stamp, CAMERA, "o")
-    assert [s.intrinsics for s in BagDataset(path)] == [CAMERA] * 3
-
-
-# --- decoding -------------------------------------------------------------------------------------------------------
-
-
-def test_what_the_node_accepts_is_read_alike():
-    """Every encoding of the node, against the node's own decoder, on random pixels with padded rows."""
-    node = pytest.importorskip("dps_perception.node.decode")
-    message_type = pytest.importorskip("sensor_msgs.msg").Image
-    assert set(node.ENCODINGS) <= set(COLOR_ENCODINGS)
-    decoder, random = node.Decoder(), np.random.default_rng(0)
-    for encoding, pixel_bytes in node.BYTES_PER_PIXEL.items():
-        message = message_type(height=6, width=8, step=8 * pixel_bytes + 2, encoding=encoding)
-        message.data.frombytes(random.integers(0, 256, 6 * message.step, np.uint8).tobytes())
-        np.testing.assert_allclose(
-            decode_rgb(message).astype(int), decoder.rgb(message).astype(int), atol=1, err_msg=encoding
-        )
-
-
-def test_transforms_of_a_camera_that_is_its_own_lidar(tmp_path):
-    """A cloud in the image's own frame needs no transforms at all."""
-    with BagWriter(tmp_path / "bag") as writer, BagReader(write_lidar_bag(tmp_path / "whole", 1)) as reader:
-        for raw in reader.raw_messages(["/front/image_raw", "/front/camera_info", "/points"]):
-            writer.add_topic(raw.topic, raw.type_name)
-            writer.write_raw(raw.topic, raw.stamp_ns, raw.data)
-        write_transform(writer, "/tf_static", START_NS, "front_optical", "lidar", np.diag([1.0, 1, 1, 1]))
-    dataset = BagDataset(tmp_path / "bag", options=BagOptions(camera_frame="lidar"))
-    assert len(dataset) == 1

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from dps_perception.errors import ConfigError
+from dps_perception.kernels.fusion_rows import fuse_rows, label_rows, mean_probability
 from dps_perception.labels import CITYSCAPES
-from dps_perception.models.fusion import FusionThresholds, OutputGrid, fuse
+from dps_perception.models.fusion import FusionThresholds, fuse, warm_up
+from dps_perception.types import OutputGrid
 
 ROAD, SKY, CAR, PERSON = 0, 10, 13, 11
 GRID = OutputGrid(32, 64, 1.0, 1.0)
@@ -161,3 +163,11 @@ def test_network_without_depth_gives_unknown_depth():
 def test_thresholds_are_checked():
     with pytest.raises(ConfigError, match=r"score_things.*1\.5"):
         FusionThresholds(score_things=1.5)
+
+
+def test_warm_up_compiles_all_that_an_image_needs():
+    warm_up(CITYSCAPES, torch.device("cpu"))
+    before = [len(each.signatures) for each in (fuse_rows, label_rows, mean_probability)]
+    assert min(before) > 0
+    run(make([(ROAD, 0.9, halves(9.0, -9.0), 0.0), (CAR, 0.9, halves(-9.0, 9.0), 1.0)]))
+    assert [len(each.signatures) for each in (fuse_rows, label_rows, mean_probability)] == before

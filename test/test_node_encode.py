@@ -78,6 +78,31 @@ def test_every_output_carries_the_sources_header():
             assert (header.stamp.sec, header.stamp.nanosec, header.frame_id) == (12, 34, "optical"), name
 
 
+def test_messages_are_filled_where_they_are():
+    """What is published is the memory that was written: no field of a later scene's message is another array."""
+    encoder = Encoder()
+    for name in ("panoptic", "semantic", "confidence", "depth", "points"):
+        encode = OUTPUTS[name][1]
+        first = encode(encoder, scene())
+        data = first.data
+        changed = fake_prediction(H, W)
+        changed.panoptic[3, 4] = CAR * 256 + 7
+        changed.depth_m[3, 4], changed.confidence[3, 4] = 2.5, 0.4
+        before = bytes(data)
+        second = encode(encoder, scene(changed))
+        assert second.data is data, name
+        assert bytes(data) != before, name
+        np.testing.assert_array_equal(data, encode(Encoder(), scene(changed)).data, err_msg=name)
+
+
+def test_what_was_warmed_up_leaves_nothing_behind():
+    encoder = Encoder()
+    encoder.warm_up()
+    message = encoder.points(scene())
+    assert (message.height, message.width, message.header.frame_id) == (H, W, "optical")
+    assert len(encoder.instances(scene()).instances) == 3
+
+
 def test_buffers_follow_the_size_and_never_show_an_older_scene():
     encoder = Encoder()
     first = encoder.panoptic(scene())
@@ -89,10 +114,11 @@ def test_buffers_follow_the_size_and_never_show_an_older_scene():
 
 
 def test_void_is_255_in_semantic_and_0_in_confidence():
-    s = scene()
-    assert s.semantic[-1, -1] == 255
-    assert s.confidence[-1, -1] == 0
-    assert s.confidence[0, 0] == 204  # 0.8
+    s, encoder = scene(), Encoder()
+    assert pixels(encoder.semantic(s), np.uint8)[-1, -1] == 255
+    confidence = pixels(encoder.confidence(s), np.uint8)
+    assert confidence[-1, -1] == 0
+    assert confidence[0, 0] == 204  # 0.8
 
 
 def test_depth_outside_the_range_is_infinite_and_labels_stay():
@@ -107,7 +133,7 @@ def test_depth_outside_the_range_is_infinite_and_labels_stay():
 
 def test_classes_without_a_surface_have_infinite_depth():
     s = scene(no_depth_classes={"sky", "no such class"})
-    sky = s.semantic == SKY
+    sky = s.panoptic >> 8 == SKY
     assert sky.any()
     assert np.isposinf(s.depth_m[sky]).all()
     assert np.isfinite(s.depth_m[~sky]).all()
@@ -140,6 +166,42 @@ def test_cloud_is_nan_where_depth_is_not_valid_and_keeps_its_labels():
     assert (points["label"][5, 5:9] == SKY).all()
     expected = back_project(p.depth_m, Intrinsics(20, 20, 15.5, 11.5, H, W))
     np.testing.assert_allclose(xyz, expected, rtol=1e-6)
+
+
+def test_classes_left_out_of_the_cloud_keep_depth_and_labels():
+    """Road is not wanted as points: NaN there, all else as without the filter, and the depth image has it."""
+    encoder = Encoder()
+    full = read_points(encoder.points(scene())).copy()
+    s = scene(no_point_classes={"road"}, no_depth_classes={"sky"}, max_depth_m=1000.0)
+    points = read_points(encoder.points(s))
+    label = points["label"]
+    assert np.isnan(points["z"][(label == ROAD) | (label == SKY)]).all()
+    kept = (label == CAR) | (label == 255)
+    np.testing.assert_array_equal(points[kept], full[kept])
+    for name in ("rgb", "label", "instance"):
+        np.testing.assert_array_equal(points[name], full[name])
+    depth = pixels(encoder.depth(s), np.float32)
+    assert np.isfinite(depth[label == ROAD]).all()
+    assert np.isposinf(depth[label == SKY]).all()
+    assert {i.class_name: i.depth.valid_pixels > 0 for i in encoder.instances(s).instances} == {
+        "road": True, "sky": False, "car": True,
+    }  # fmt: skip
+
+
+def test_cloud_stays_within_the_range():
+    """REP 117: nearer and farther is not a point; the limits themselves are."""
+    p = fake_prediction(H, W)
+    p.depth_m[9, 8:12] = 2.0, 1.999, 60.0, 60.001
+    points = read_points(Encoder().points(scene(p, min_depth_m=2.0, max_depth_m=60.0)))
+    np.testing.assert_array_equal(points["z"][9, 8:12], np.float32([2.0, np.nan, 60.0, np.nan]))
+
+
+def test_instances_see_the_range_too():
+    p = fake_prediction(H, W)
+    p.depth_m[8, 8:16] = np.arange(8)  # 0 never counts
+    car = next(i for i in Encoder().instances(scene(p, min_depth_m=2.0, max_depth_m=10.0)).instances if i.is_thing)
+    assert car.depth.valid_pixels == 64 - 2
+    assert (car.depth.min, car.depth.max) == (2.0, 10.0)
 
 
 @pytest.mark.parametrize("stride", [2, 3, 5])

@@ -6,17 +6,9 @@ from std_msgs.msg import Header
 
 from dps_msgs.msg import InstanceMask
 from dps_perception.camera import Intrinsics
+from dps_perception.kernels.depth import DepthRule
 from dps_perception.labels import CITYSCAPES, VOID_PANOPTIC_ID
-from dps_perception.node.instances import (
-    EXACT_UP_TO,
-    decode_mask,
-    depth_stats,
-    instance_array,
-    quantiles,
-    regions,
-    run_lengths,
-    surface,
-)
+from dps_perception.node.instances import decode_mask, instance_array
 from dps_perception.types import Segment
 
 V = VOID_PANOPTIC_ID
@@ -26,6 +18,7 @@ CAR = 13 * 256
 def describe(panoptic, depth, intrinsics=None, **options):
     ids = [int(i) for i in np.unique(panoptic) if i != V]
     segments = [Segment(i, i // 256, i % 256, bool(CITYSCAPES.is_thing[i // 256]), 0.5, 1) for i in ids]
+    options = {"rule": DepthRule()} | options
     return instance_array(panoptic, depth, segments, intrinsics, CITYSCAPES, Header(frame_id="cam"), "m", **options)
 
 
@@ -61,11 +54,7 @@ def test_masks_decode_to_exactly_the_panoptic_image(seed):
     assert [i.panoptic_id for i in message.instances] == sorted(set(np.unique(panoptic).tolist()) - {V})
 
 
-def test_regions_of_a_full_and_of_a_void_image():
-    whole = regions(np.zeros((3, 4), np.uint16))[0]
-    assert (whole.top, whole.left, whole.height, whole.width, len(whole.pixels)) == (0, 0, 3, 4, 12)
-    assert run_lengths(whole, 4).tolist() == [0, 12]
-    assert regions(np.full((3, 4), V, np.uint16)) == []
+def test_a_void_image_has_no_instances():
     assert describe(np.full((3, 4), V, np.uint16), np.ones((3, 4), np.float32)).instances == []
 
 
@@ -87,22 +76,9 @@ def test_depth_statistics_equal_numpy_over_valid_pixels():
 
 
 def test_nothing_valid_is_nan():
-    stats = depth_stats(np.empty(0, np.float32))
+    stats = describe(np.zeros((3, 4), np.uint16), np.full((3, 4), np.nan, np.float32)).instances[0].depth
     assert stats.valid_pixels == 0
     assert np.isnan([stats.min, stats.p05, stats.median, stats.p95, stats.max, stats.mean, stats.stddev]).all()
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 1000, EXACT_UP_TO, EXACT_UP_TO + 1, 60000])
-def test_quantiles(count):
-    values = np.random.default_rng(count).gamma(2, 10, count).astype(np.float32)
-    tolerance = np.ptp(values) / 65535 if count > EXACT_UP_TO else 1e-5
-    np.testing.assert_allclose(
-        quantiles(values, (0.0, 0.05, 0.5, 0.99, 1.0)), np.quantile(values, [0, 0.05, 0.5, 0.99, 1]), atol=tolerance
-    )
-
-
-def test_quantiles_of_many_equal_values():
-    assert quantiles(np.full(EXACT_UP_TO + 1, 7.5, np.float32), (0.05, 0.5)) == [7.5, 7.5]
 
 
 def test_position_and_box_of_a_wall_facing_the_camera():
@@ -124,21 +100,26 @@ def test_position_and_box_of_a_wall_facing_the_camera():
 
 
 def test_background_that_bleeds_into_the_mask_moves_neither_centre_nor_box():
+    """A car of 60x30 pixels at 9.5 to 10.5 m: x = -3..2.9 m, y = -1.5..1.4 m; each tenth pixel shows what is behind."""
     rng = np.random.default_rng(1)
-    near = np.stack([rng.uniform(-1, 1, 900), rng.uniform(-0.5, 0.5, 900), rng.uniform(9.5, 10.5, 900)])
-    far = np.stack([rng.uniform(-5, 5, 100), rng.uniform(-3, 3, 100), rng.uniform(30, 60, 100)])
-    points = np.concatenate([near, far], 1).astype(np.float32)
-    center, box = surface(points, float(np.median(points[2])))
-    np.testing.assert_allclose(center, [0, 0, 10], atol=0.1)
-    np.testing.assert_allclose(box.center, [0, 0, 10], atol=0.1)
-    np.testing.assert_allclose(box.size, [2, 1, 1], atol=0.1)
+    panoptic = np.full((80, 120), V, np.uint16)
+    panoptic[20:50, 30:90] = CAR + 1
+    depth = rng.uniform(9.5, 10.5, (80, 120)).astype(np.float32)
+    behind = rng.random((80, 120)) < 0.1
+    depth[behind] = rng.uniform(30, 60, behind.sum())
+    car = describe(panoptic, depth, Intrinsics(100, 100, 60, 35, 80, 120)).instances[0]
+    center, middle, size = car.centroid, car.box_center.position, car.box_size
+    np.testing.assert_allclose([center.x, center.y, center.z], [-0.05, -0.05, 10], atol=0.1)
+    np.testing.assert_allclose([middle.x, middle.y, middle.z], [-0.05, -0.05, 10], atol=0.1)
+    np.testing.assert_allclose([size.x, size.y, size.z], [5.9, 2.9, 1], atol=0.15)
+    assert car.depth.max > 30  # the statistics tell all
 
 
 def test_a_long_object_keeps_its_length():
     """Evenly spread over 20 m of depth: nothing of it is an outlier."""
-    z = np.linspace(10, 30, 2001, dtype=np.float32)
-    _, box = surface(np.stack([z * 0, z * 0, z]), 20.0)
-    assert box.size[2] == pytest.approx(20 * 0.98, abs=0.02)
+    depth = np.linspace(10, 30, 2000, dtype=np.float32).reshape(20, 100)
+    car = describe(np.full(depth.shape, CAR + 1, np.uint16), depth, Intrinsics(100, 100, 50, 10, 20, 100)).instances[0]
+    assert car.box_size.z == pytest.approx(20 * 0.98, abs=0.02)
 
 
 def test_without_calibration_or_depth_there_is_no_position():

@@ -88,6 +88,7 @@ def test_lifecycle_services_and_autostart_off(rig):
         ({"device": "cuda:9"}, "PyTorch sees 0 GPUs"),
         ({"input_height": 64}, "set both"),
         ({"label_space": "cityscape"}, "label space 'cityscapes', the parameter label_space asks for 'cityscape'"),
+        ({"no_point_classes": "raod"}, "no_point_classes: label space 'cityscapes' has no class 'raod', did you mean"),
     ],
 )
 def test_a_failing_configure_is_clean_and_says_why(rig, values, reason):
@@ -100,7 +101,7 @@ def test_a_failing_configure_is_clean_and_says_why(rig, values, reason):
     assert all(p.closed for p in r.loaded)
     r.until(lambda: reason in r.status("model").message)
     assert r.status("model").level == DiagnosticStatus.ERROR
-    right = {"weights": "", "device": "cpu", "input_height": 0, "label_space": "cityscapes"}
+    right = {"weights": "", "device": "cpu", "input_height": 0, "label_space": "cityscapes", "no_point_classes": ""}
     r.node.set_parameters(overrides(**right))
     assert r.node.trigger_configure() == SUCCESS  # put right without a restart
 

@@ -9,6 +9,7 @@ from node_fakes import FakePredictor, overrides, ros
 from rclpy.parameter import Parameter
 
 from dps_perception.errors import ConfigError
+from dps_perception.labels import CITYSCAPES
 from dps_perception.models.fusion import FusionThresholds
 from dps_perception.node.node import DpsNode
 from dps_perception.node.parameters import Parameters, changed, specs
@@ -66,6 +67,13 @@ def test_defaults_are_those_of_the_fusion():
 def test_wrong_values_are_refused_with_what_is_valid(values, expected):
     with pytest.raises(ConfigError, match=expected):
         changed(Parameters(), values)
+
+
+def test_classes_left_out_of_the_cloud_must_exist():
+    assert Parameters(no_point_classes=" road,traffic light ,").no_point_names == {"road", "traffic light"}
+    Parameters(no_point_classes="road, traffic light").check_classes(CITYSCAPES)
+    with pytest.raises(ConfigError, match=r"'cityscapes' has no class 'rod', did you mean 'road'.*Valid: road, "):
+        Parameters(no_point_classes="car, rod").check_classes(CITYSCAPES)
 
 
 def test_input_size_needs_both_numbers():

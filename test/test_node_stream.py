@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from node_fakes import CAR, camera_info, image, overrides
+from node_fakes import CAR, ROAD, camera_info, image, overrides
 from node_rig import rigs
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 from dps_msgs.msg import InstanceArray, PanopticInfo, PipelineStats
+from dps_perception.kernels.cloud import POINT_DTYPE
 from dps_perception.node.spin import spin_until
 
 
@@ -129,6 +130,24 @@ def test_live_parameters_apply_on_the_next_frame(rig):
     thresholds = r.predictor.seen[-1][2]
     assert (thresholds.score_things, thresholds.score_stuff) == (0.9, 0.6)
     r.until(lambda: [round(m.score_threshold, 3) for m in r.got["panoptic_info"]][-1] == 0.6)
+
+
+def test_classes_are_left_out_of_the_cloud_at_run_time(rig):
+    r = rig()
+    r.listen(points=PointCloud2)
+    r.ready()
+    refused = r.node.set_parameters(overrides(no_point_classes="cra"))[0]
+    assert not refused.successful
+    assert "has no class 'cra', did you mean 'car'" in refused.reason
+    assert r.node.set_parameters(overrides(no_point_classes="car"))[0].successful
+    r.send(1)
+    r.until(lambda: r.got["points"])
+    message = r.got["points"][0]
+    points = np.frombuffer(message.data, POINT_DTYPE)
+    car = points["label"] == CAR
+    assert car.any()
+    assert np.isnan(points["z"][car]).all()
+    assert np.isfinite(points["z"][points["label"] == ROAD]).all()
 
 
 def test_a_slow_model_drops_the_oldest_frames_and_counts_them(rig):

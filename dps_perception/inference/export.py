@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import logging
 import warnings
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .. import __version__
+from ..data.layout import read_image
+from ..data.resize import letterbox
 from ..errors import BackendError, ConfigError
 from ..files import replacing
 from ..models.efficientdps import SIZE_MULTIPLE
@@ -152,3 +155,10 @@ def street_image(size: tuple[int, int]) -> NDArray[np.uint8]:
     from ..data.street.seeds import TEST
 
     return single_image(TEST[0], *size).image[None]
+
+
+def photograph(size: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """(1, H, W, 3): a motorcycle in a workshop, which comes with scikit-image; None without that package."""
+    spec = importlib.util.find_spec("skimage")
+    picture = Path(spec.origin).parent / "data" / "motorcycle_left.png" if spec and spec.origin else None
+    return None if picture is None or not picture.exists() else letterbox(read_image(picture), *size)[0][None]

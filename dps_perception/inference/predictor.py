@@ -13,9 +13,9 @@ from ..camera import Intrinsics
 from ..data.resize import letterbox
 from ..errors import ConfigError, ImageError
 from ..models.efficientdps import SIZE_MULTIPLE, STRIDE
-from ..models.fusion import FusionThresholds, OutputGrid, fuse
+from ..models.fusion import FusionThresholds, fuse
 from ..models.weights import ModelInfo
-from ..types import Prediction
+from ..types import OutputGrid, Prediction
 from .backends.base import Backend, Progress
 from .backends.model_file import open_model
 from .backends.registry import AUTO, open_backend

@@ -6,17 +6,22 @@ its OpenMP layer ends a process that was forked after its first use. Kernels rel
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 import torch
+from numpy.typing import DTypeLike, NDArray
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_config: Any = numba.config
 BANDS_PER_THREAD = 4
 """More bands than threads, since rows differ in work."""
 
@@ -27,7 +32,28 @@ def compiled(function: F) -> F:
     Floating point may be reordered and contracted, so that loops vectorise, but NaN and infinity keep their meaning.
     """
     flags = {"contract", "reassoc", "nsz", "arcp"}
-    return cast(F, numba.njit(nogil=True, cache=True, fastmath=flags, error_model="numpy")(function))
+    before = _config.CACHE_DIR
+    _config.CACHE_DIR = before or _cache_folder()
+    try:
+        return cast(F, numba.njit(nogil=True, cache=True, fastmath=flags, error_model="numpy")(function))
+    finally:
+        _config.CACHE_DIR = before
+
+
+@lru_cache
+def _cache_folder() -> str:
+    """Named after all kernels' sources: Numba alone notices changes in a kernel's own file, not in what it calls."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.py"))))
+    made = folder / "__pycache__" / digest.hexdigest()[:16]
+    return str(made) if os.access(folder, os.W_OK) else ""
+
+
+def as_input(array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+    """The array as kernels read it: contiguous and read-only, so that each is compiled for one kind of array only."""
+    view = np.ascontiguousarray(array, dtype).view()
+    view.flags.writeable = False
+    return view
 
 
 def count(rows: int) -> int:

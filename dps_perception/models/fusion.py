@@ -1,22 +1,26 @@
 """From the network's tensors to panoptic ids, dense depth and confidence (paper, Section III-C and Eq. 4).
 
-The only implementation: training validation, evaluation, benchmark and node all call `fuse`.
+The only implementation: training validation, evaluation, benchmark and node all call `fuse`. What is done for each
+pixel is done by a compiled kernel on the processor, by Triton on a GPU, and by plain PyTorch where there is neither.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..kernels import fusion as kernel
+from ..kernels.dense import Dense
 from ..labels import MAX_INSTANCE_ID, VOID_PANOPTIC_ID, LabelSpace, pack
-from ..types import Prediction, Segment
+from ..types import OutputGrid, Prediction, Segment
+from . import plain_fusion
 
 
 @dataclass(frozen=True)
@@ -45,16 +49,36 @@ class FusionThresholds:
 
 
 @dataclass(frozen=True)
-class OutputGrid:
-    """Where an image lies on the network's grid: its size and the network pixels per image pixel along y and x.
+class Kept:
+    """The queries that become segments: their numbers, classes, class probabilities and scores, (K,) each."""
 
-    The image's top left corner is the network input's top left corner; what is right of or below it is padding.
+    queries: NDArray[np.int64]
+    class_id: NDArray[np.int64]
+    probability: NDArray[np.float32]
+    score: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The low-resolution maps of one image, what of them to use, and where their pixels lie.
+
+    Attributes:
+        masks: (N, h, w) mask logits.
+        depths: (N, h, w) depth logits of the queries, (1, h, w) of the whole image, or None.
+        backup: (1, h, w) depth logits of the backup query, or None.
+        depth_by_query: what `depths` is.
+        grid: of the output.
+        stride: network input pixels per tensor pixel.
+        depth_factor: metres of depth 1.
     """
 
-    height: int
-    width: int
-    scale_y: float
-    scale_x: float
+    masks: Tensor
+    depths: Tensor | None
+    backup: Tensor | None
+    depth_by_query: bool
+    grid: OutputGrid
+    stride: int
+    depth_factor: float
 
 
 def fuse(
@@ -82,93 +106,118 @@ def fuse(
         speaks where no kept query covers a pixel. Without kept queries and backup, all queries share. Without
         any depth tensor, depth is NaN.
     """
-    mask_logits = tensors["mask_logits"][0].float()
-    score, probability, class_id = query_scores(tensors["class_logits"][0].float(), mask_logits)
-    is_thing = torch.as_tensor(label_space.is_thing, device=class_id.device)[class_id]
-    limit = torch.where(is_thing, thresholds.score_things, thresholds.score_stuff)
-    kept = (score >= limit).nonzero()[:, 0]
+    masks, depths, backup = (_maps(tensors.get(f"{n}_logits")) for n in ("mask", "depth", "backup_depth"))
+    assert masks is not None
+    by_query = depths is not None and len(depths) == len(masks)
+    kept = _kept(tensors["class_logits"][0].float(), masks, label_space, thresholds)
+    queries = kept.queries
+    if len(queries) == 0:  # only depth is asked for
+        queries = np.arange(len(masks) if by_query and backup is None else 1)
+        if by_query and backup is not None:
+            depths, by_query = backup, False
+    layers = Layers(masks, depths, backup, by_query, grid, stride, max_depth_m * depth_scale)
+    on = _on_processor if masks.device.type == "cpu" else _on_device
+    return on(layers, queries, kept, label_space, thresholds)
 
-    masks = _upsample(mask_logits[kept], grid, stride)
-    depth = _dense_depth(tensors, mask_logits, kept, masks, grid, stride)
-    depth_m = torch.full((grid.height, grid.width), torch.nan) if depth is None else depth * (max_depth_m * depth_scale)
-    panoptic, confidence, segments = _panoptic(
-        masks, class_id[kept].cpu().numpy(), score[kept], probability[kept], label_space, thresholds
-    )
-    return Prediction(panoptic, depth_m.cpu().numpy(), confidence, segments)
+
+def warm_up(label_space: LabelSpace, device: torch.device) -> None:
+    """Compile the kernels, or load them from disk, so that the first image need not wait for it."""
+    classes = torch.full((1, 2, len(label_space)), 9.0, device=device)
+    maps = torch.full((1, 2, 2, 2), 9.0, device=device)
+    tensors = {"class_logits": classes, "mask_logits": maps, "depth_logits": maps}
+    fuse(tensors, label_space, FusionThresholds(), OutputGrid(8, 8, 1.0, 1.0), 4, 1.0)
 
 
-def query_scores(class_logits: Tensor, mask_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Score, class probability and class of each query, (N,) each: (N, C) and (N, h, w) logits.
+def _maps(logits: Tensor | None) -> Tensor | None:
+    """(1, N, h, w) -> (N, h, w) float32."""
+    return None if logits is None else logits[0].float().contiguous()
 
-    The score is the class probability times the mean mask probability over the mask's own pixels.
+
+def _kept(class_logits: Tensor, masks: Tensor, label_space: LabelSpace, thresholds: FusionThresholds) -> Kept:
+    """The queries whose score reaches the limit of their kind; (N, C) and (N, h, w) logits.
+
+    A score is at most its class probability, so that most queries are out before their masks are looked at.
     """
-    probability, class_id = class_logits.sigmoid().max(1)
-    return probability * _mask_quality(mask_logits), probability, class_id
+    if masks.device.type != "cpu":
+        found = plain_fusion.query_scores(class_logits, masks)
+        score, probability, class_id = (values.cpu().numpy() for values in found)
+        queries = np.arange(len(score))
+    else:
+        best, best_class = class_logits.sigmoid().max(1)
+        probability, class_id = best.numpy(), best_class.numpy()
+        queries = np.flatnonzero(probability >= _limits(class_id, label_space, thresholds))
+        probability, class_id = probability[queries], class_id[queries]
+        score = probability * kernel.mask_quality(masks.numpy(), queries)
+    enough = score >= _limits(class_id, label_space, thresholds)
+    return Kept(queries[enough], class_id[enough], probability[enough], score[enough])
 
 
-def _mask_quality(mask_logits: Tensor) -> Tensor:
-    """Mean mask probability over each mask's own pixels (probability above one half); 0 for an empty mask. (N,)."""
-    inside = (mask_logits > 0).flatten(1)
-    total = (mask_logits.sigmoid().flatten(1) * inside).sum(1)
-    return total / inside.sum(1).clamp(min=1)
+def _limits(class_id: NDArray[np.int64], space: LabelSpace, thresholds: FusionThresholds) -> NDArray[np.float32]:
+    limits = np.where(space.is_thing[class_id], thresholds.score_things, thresholds.score_stuff)
+    return limits.astype(np.float32)
 
 
-def _upsample(logits: Tensor, grid: OutputGrid, stride: int) -> Tensor:
-    """(K, h, w) at network stride -> (K, H, W) on the output grid, bilinear with half-pixel centres."""
-    if logits.shape[0] == 0:
-        return logits.new_zeros((0, grid.height, grid.width))
-    factors = (stride / grid.scale_y, stride / grid.scale_x)
-    size = [int(n * f + 1e-6) for n, f in zip(logits.shape[-2:], factors, strict=True)]
-    short = (max(0, grid.height - size[0]), max(0, grid.width - size[1]))
-    if any(short):  # rounding of the resized image may cost the last row or column
-        logits = F.pad(logits[None], (0, int(short[1] > 0), 0, int(short[0] > 0)), mode="replicate")[0]
-    up = F.interpolate(
-        logits[None], scale_factor=factors, mode="bilinear", align_corners=False, recompute_scale_factor=False
-    )
-    return up[0, :, : grid.height, : grid.width]
+def _on_processor(
+    layers: Layers, queries: NDArray[np.int64], kept: Kept, space: LabelSpace, thresholds: FusionThresholds
+) -> Prediction:
+    maps = [None if values is None else values.numpy() for values in (layers.masks, layers.depths, layers.backup)]
+    masks, depths, backup = maps
+    assert masks is not None
+    found = kernel.dense(
+        masks, depths, backup, queries, layers.grid, layers.stride, thresholds.mask,
+        depth_by_query=layers.depth_by_query,
+    )  # fmt: skip
+    ids, confidence, segments = _segments(kept, found.owned, found.own_mask, space, thresholds)
+    kernel.label(found, ids, confidence, layers.depth_factor)
+    depth = np.full(found.owner.shape, np.nan, np.float32) if found.depth is None else found.depth
+    return Prediction(found.owner, depth, found.probability, segments)
 
 
-def _dense_depth(
-    tensors: Mapping[str, Tensor], mask_logits: Tensor, kept: Tensor, masks: Tensor, grid: OutputGrid, stride: int
-) -> Tensor | None:
-    """Eq. 4 without its D_max, (H, W) in 0..1; None for a network without depth."""
-    if "depth_logits" not in tensors:
-        return None
-    logits = tensors["depth_logits"][0].float()
-    if logits.shape[0] == 1 and mask_logits.shape[0] != 1:  # image-wise depth
-        return _upsample(logits, grid, stride).sigmoid()[0]
-    backup = tensors.get("backup_depth_logits")
-    if backup is None and len(kept) == 0:
-        kept, masks = torch.arange(len(mask_logits), device=mask_logits.device), _upsample(mask_logits, grid, stride)
-    depths = _upsample(logits[kept], grid, stride).sigmoid_()
-    if backup is not None:
-        depths = torch.cat([depths, _upsample(backup[0].float(), grid, stride).sigmoid_()])
-        masks = torch.cat([masks, masks.new_zeros((1, *masks.shape[1:]))])
-    return (masks.softmax(0) * depths).sum(0)
+def _on_device(
+    layers: Layers, queries: NDArray[np.int64], kept: Kept, space: LabelSpace, thresholds: FusionThresholds
+) -> Prediction:
+    device = layers.masks.device
+    found = device_dense(device)(
+        layers.masks, layers.depths, layers.backup, torch.as_tensor(queries, device=device), layers.grid, layers.stride,
+        thresholds.mask, depth_by_query=layers.depth_by_query,
+    )  # fmt: skip
+    owned, own_mask = (pixels.cpu().numpy() for pixels in (found.owned, found.own_mask))
+    ids, of_class, segments = _segments(kept, owned, own_mask, space, thresholds)
+    owner = found.owner.long()
+    panoptic = torch.as_tensor(ids.view(np.int16), device=device)[owner].cpu().numpy().view(np.uint16)
+    confidence = (torch.as_tensor(of_class, device=device)[owner] * found.probability).cpu().numpy()
+    depth = torch.full(panoptic.shape, torch.nan) if found.depth is None else found.depth * layers.depth_factor
+    return Prediction(panoptic, depth.cpu().numpy(), confidence, segments)
 
 
-def _panoptic(
-    masks: Tensor,
-    class_id: NDArray[np.int64],
-    score: Tensor,
-    probability: Tensor,
+def device_dense(device: torch.device) -> Callable[..., Dense[Tensor]]:
+    """What does the work for each pixel there: Triton's kernel on a GPU that has it, otherwise plain PyTorch."""
+    if device.type == "cuda" and find_spec("triton") is not None:
+        from ..kernels import fusion_triton
+
+        return fusion_triton.dense
+    return plain_fusion.dense
+
+
+def _segments(
+    kept: Kept,
+    owned: NDArray[np.int64],
+    own_mask: NDArray[np.int64],
     label_space: LabelSpace,
     thresholds: FusionThresholds,
 ) -> tuple[NDArray[np.uint16], NDArray[np.float32], tuple[Segment, ...]]:
-    """Argmax over the kept queries, then drop, merge and number the segments."""
-    count, height, width = masks.shape
-    if count == 0:
-        void = np.full((height, width), VOID_PANOPTIC_ID, np.uint16)
-        return void, np.zeros((height, width), np.float32), ()
-    best, owner = masks.max(0)
-    mask_probability = best.sigmoid()
-    owner = torch.where(mask_probability >= thresholds.mask, owner, count)  # `count` stands for void
-    owned = owner.flatten().bincount(minlength=count + 1)[:count].cpu().numpy()
-    own_mask = (masks > 0).flatten(1).sum(1).cpu().numpy()
-    alive = (owned > 0) & (owned >= thresholds.overlap * own_mask)
+    """Drop, merge and number the segments.
 
-    scores = score.cpu().numpy().astype(np.float64)
-    panoptic_of = np.full(count + 1, VOID_PANOPTIC_ID, np.uint16)
+    Returns:
+        Panoptic id and class probability for each owner: (K + 1,), void and 0 for those that are dropped and for the
+        last, who stands for nobody; and the segments. Without kept queries everything is void, whoever took part.
+    """
+    count = len(owned)
+    ids, confidence = np.full(count + 1, VOID_PANOPTIC_ID, np.uint16), np.zeros(count + 1, np.float32)
+    if len(kept.queries) == 0:
+        return ids, confidence, ()
+    alive = (owned > 0) & (owned >= thresholds.overlap * own_mask)
+    class_id, scores = kept.class_id, kept.score.astype(np.float64)
     segments: list[Segment] = []
     used: dict[int, int] = {}
     for k in np.argsort(-scores, kind="stable"):
@@ -176,19 +225,15 @@ def _panoptic(
         if not alive[k] or not label_space.is_thing[c] or used.get(c, 0) == MAX_INSTANCE_ID:
             continue
         used[c] = used.get(c, 0) + 1
-        panoptic_of[k] = pack(c, used[c])
-        segments.append(Segment(int(panoptic_of[k]), c, used[c], True, float(scores[k]), int(owned[k])))
+        ids[k] = pack(c, used[c])
+        segments.append(Segment(int(ids[k]), c, used[c], True, float(scores[k]), int(owned[k])))
     for c in np.unique(class_id[alive]):
         members = np.flatnonzero(alive & (class_id == c))
         area = int(owned[members].sum())
         if label_space.is_thing[c] or area < thresholds.stuff_area_px:
             continue
-        panoptic_of[members] = pack(int(c), 0)
+        ids[members] = pack(int(c), 0)
         mean_score = float((scores[members] * owned[members]).sum() / area)
-        segments.append(Segment(int(panoptic_of[members[0]]), int(c), 0, False, mean_score, area))
-
-    alive_index = torch.as_tensor(panoptic_of.astype(np.int32), device=owner.device)
-    panoptic = alive_index[owner].cpu().numpy().astype(np.uint16)
-    confidence = (torch.cat([probability, probability.new_zeros(1)])[owner] * mask_probability).cpu().numpy()
-    confidence[panoptic == VOID_PANOPTIC_ID] = 0
-    return panoptic, confidence, tuple(segments)
+        segments.append(Segment(int(ids[members[0]]), int(c), 0, False, mean_score, area))
+    confidence[:count] = np.where(ids[:count] == VOID_PANOPTIC_ID, 0, kept.probability)
+    return ids, confidence, tuple(segments)

@@ -1,8 +1,7 @@
-"""A scene as ROS messages, filled directly: numbers go into an `array.array` in one pass, without cv_bridge."""
+"""A scene as ROS messages, made again and again in the same memory: pixels are written to where they are sent from."""
 
 from __future__ import annotations
 
-import array
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,65 +11,82 @@ import numpy as np
 from geometry_msgs.msg import Vector3
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
-from std_msgs.msg import ColorRGBA
+from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from dps_msgs.msg import InstanceArray
 
 from ..camera import Intrinsics
 from ..evaluation.pictures import color_depth, overlay
+from ..kernels.cloud import POINT_DTYPE, fill_cloud
+from ..kernels.surfaces import Scratch
+from ..labels import CITYSCAPES
+from ..types import Prediction, Segment
 from .calibration import scaled_camera_info
 from .instances import instance_array
-from .scene import Scene
+from .scene import Scene, View
 
-POINT_FIELDS = (
-    ("x", PointField.FLOAT32, np.float32),
-    ("y", PointField.FLOAT32, np.float32),
-    ("z", PointField.FLOAT32, np.float32),
-    ("rgb", PointField.FLOAT32, np.uint32),  # 0x00RRGGBB in the bits of a float, as PCL and RViz read it
-    ("label", PointField.UINT16, np.uint16),
-    ("instance", PointField.UINT16, np.uint16),
-)
-POINT_DTYPE = np.dtype([(name, kind) for name, _, kind in POINT_FIELDS])
+BIG_ENDIAN = sys.byteorder == "big"
+POINT_FIELDS = [
+    PointField(
+        name=name,
+        offset=offset,
+        datatype=PointField.FLOAT32 if kind.itemsize == 4 else PointField.UINT16,  # rgb: a float's bits, as in PCL
+        count=1,
+    )
+    for name, (kind, offset, *_) in (POINT_DTYPE.fields or {}).items()
+]
 BOX_ALPHA = 0.35
 
 
 class Encoder:
     """Makes the messages of one scene after another.
 
-    Image and cloud buffers are kept and used again: publish (or copy) a message before asking for the same one of
-    the next scene.
+    Images and clouds are the same message each time: publish (or copy) it before asking for that of the next scene.
     """
 
     def __init__(self, depth_color_max_m: float = 80.0) -> None:
         self.depth_color_max_m = depth_color_max_m
-        self._buffers: dict[str, array.array[int]] = {}
+        self._kept: dict[str, Image | PointCloud2] = {}
         self._instances: tuple[Scene, InstanceArray] | None = None
+        self._scratch = Scratch()
 
     def panoptic(self, scene: Scene) -> Image:
         """16UC1: class id * 256 + instance id, 65535 void."""
-        return self._image("panoptic", scene, scene.panoptic, "16UC1")
+        message, pixels = self._image("panoptic", scene, "16UC1", np.uint16)
+        pixels[...] = scene.panoptic
+        return message
 
     def semantic(self, scene: Scene) -> Image:
         """mono8: class ids, 255 void."""
-        return self._image("semantic", scene, scene.semantic, "mono8")
+        message, pixels = self._image("semantic", scene, "mono8", np.uint8)
+        np.right_shift(scene.panoptic, 8, out=pixels, casting="unsafe")
+        return message
 
     def confidence(self, scene: Scene) -> Image:
         """mono8: 0..255 for 0..1."""
-        return self._image("confidence", scene, scene.confidence, "mono8")
+        message, pixels = self._image("confidence", scene, "mono8", np.uint8)
+        cv2.convertScaleAbs(scene.confidence, dst=pixels, alpha=255.0)
+        return message
 
     def depth(self, scene: Scene) -> Image:
         """32FC1: metres along z, not finite as REP 118 says."""
-        return self._image("depth", scene, scene.depth_m, "32FC1")
+        message, pixels = self._image("depth", scene, "32FC1", np.float32)
+        scene.write_depth(pixels)
+        return message
 
     def overlay(self, scene: Scene) -> Image:
         """rgb8: classes and instances over the image."""
-        return self._image("overlay", scene, overlay(scene.rgb, scene.panoptic, scene.label_space), "rgb8")
+        message, pixels = self._image("overlay", scene, "rgb8", np.uint8, 3)
+        pixels[...] = overlay(scene.rgb, scene.panoptic, scene.label_space)
+        return message
 
     def depth_color(self, scene: Scene) -> Image:
         """rgb8: depth in colours."""
         far = scene.view.max_depth_m or self.depth_color_max_m
-        return self._image("depth_color", scene, color_depth(scene.depth_m, far, min(2.0, far / 10)), "rgb8")
+        message, pixels = self._image("depth_color", scene, "rgb8", np.uint8, 3)
+        pixels[...] = color_depth(scene.depth_m, far, min(2.0, far / 10))
+        return message
 
     def camera_info(self, scene: Scene) -> CameraInfo | None:
         """Calibration of the output grid; None without a usable one."""
@@ -83,38 +99,30 @@ class Encoder:
         if scene.intrinsics is None:
             return None
         stride = scene.view.point_stride
-        depth = scene.depth_m[::stride, ::stride]
-        height, width = depth.shape
-        data, cloud = self._buffer("points", (height, width), POINT_DTYPE)
-        fill_points(cloud, scene, scene.intrinsics, stride)
-        fields = [
-            PointField(name=name, offset=int(POINT_DTYPE.fields[name][1]), datatype=datatype, count=1)  # type: ignore[index]
-            for name, datatype, _ in POINT_FIELDS
-        ]
-        return PointCloud2(
-            header=scene.header,
-            height=height,
-            width=width,
-            fields=fields,
-            is_bigendian=sys.byteorder == "big",
-            point_step=POINT_DTYPE.itemsize,
-            row_step=POINT_DTYPE.itemsize * width,
-            data=data,
-            is_dense=False,
-        )
+        height, width = (-(-size // stride) for size in scene.size_hw)
+        message = self._message("points", PointCloud2, height * width * POINT_DTYPE.itemsize)
+        message.header = scene.header
+        message.height, message.width = height, width
+        message.fields, message.is_bigendian, message.is_dense = POINT_FIELDS, BIG_ENDIAN, False
+        message.point_step, message.row_step = POINT_DTYPE.itemsize, POINT_DTYPE.itemsize * width
+        cloud = np.frombuffer(message.data, POINT_DTYPE).reshape(height, width)
+        fill_cloud(cloud, scene.raw_depth_m, scene.rgb, scene.panoptic, scene.intrinsics, scene.point_rule, stride)
+        return message
 
     def instances(self, scene: Scene) -> InstanceArray:
         """All segments; computed once for a scene."""
         if self._instances is None or self._instances[0] is not scene:
             message = instance_array(
                 scene.panoptic,
-                scene.depth_m,
+                scene.raw_depth_m,
                 scene.segments,
                 scene.intrinsics,
                 scene.label_space,
                 scene.header,
                 scene.model_id,
+                rule=scene.depth_rule,
                 masks=scene.view.masks,
+                scratch=self._scratch,
             )
             self._instances = scene, message
         return self._instances[1]
@@ -125,50 +133,47 @@ class Encoder:
             return None
         return box_markers(self.instances(scene), scene)
 
+    def warm_up(self) -> None:
+        """Compile what makes messages, or load it from disk, so that the first frame doesn't wait for it."""
+        shape = (2, 2)
+        car = Segment(13 * 256 + 1, 13, 1, True, 1.0, 4)
+        prediction = Prediction(
+            np.full(shape, car.panoptic_id, np.uint16), np.ones(shape, np.float32), np.ones(shape, np.float32), (car,)
+        )
+        intrinsics, rgb = Intrinsics(1.0, 1.0, 0.5, 0.5, *shape), np.zeros((*shape, 3), np.uint8)
+        scene = Scene(Header(), rgb, prediction, intrinsics, None, CITYSCAPES, "", View())
+        for encode in (self.depth, self.points, self.instances):
+            encode(scene)
+        self.forget()
+
     def forget(self) -> None:
         """Let the last scene go."""
         self._instances = None
 
-    def _image(self, name: str, scene: Scene, pixels: NDArray[Any], encoding: str) -> Image:
-        data, target = self._buffer(name, pixels.shape, pixels.dtype)
-        target[...] = pixels
-        height, width = pixels.shape[:2]
-        return Image(
-            header=scene.header,
-            height=height,
-            width=width,
-            encoding=encoding,
-            is_bigendian=int(sys.byteorder == "big"),
-            step=target.nbytes // height,
-            data=data,
-        )
+    def _image(
+        self, name: str, scene: Scene, encoding: str, dtype: type[np.generic], channels: int = 1
+    ) -> tuple[Image, NDArray[Any]]:
+        """The image message of that name, and its pixels to write to, (H, W) or (H, W, channels)."""
+        height, width = scene.size_hw
+        step = width * channels * np.dtype(dtype).itemsize
+        message = self._message(name, Image, height * step)
+        message.header = scene.header
+        message.height, message.width, message.step = height, width, step
+        message.encoding, message.is_bigendian = encoding, int(BIG_ENDIAN)
+        shape = (height, width) if channels == 1 else (height, width, channels)
+        return message, np.frombuffer(message.data, dtype).reshape(shape)
 
-    def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[array.array[int], NDArray[Any]]:
-        """A byte buffer of the right size, kept by name, and an array that writes to it."""
-        size = int(np.prod(shape)) * dtype.itemsize
-        data = self._buffers.get(name)
-        if data is None or len(data) != size:
-            data = array.array("B")
-            data.frombytes(bytes(size))
-            self._buffers[name] = data
-        return data, np.frombuffer(data, dtype).reshape(shape)
+    def _message(self, name: str, kind: type[Any], size: int) -> Any:
+        """The message of that name with `size` bytes of data.
 
-
-def fill_points(cloud: NDArray[Any], scene: Scene, intrinsics: Intrinsics, stride: int) -> None:
-    """Write back-projected depth, colour and labels of every `stride`-th pixel into `cloud` (h, w) of POINT_DTYPE."""
-    depth = scene.depth_m[::stride, ::stride]
-    z = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(np.nan))
-    columns = np.arange(0, intrinsics.width, stride)
-    rows = np.arange(0, intrinsics.height, stride)
-    np.multiply(z, ((columns - intrinsics.cx) / intrinsics.fx).astype(np.float32), out=cloud["x"])
-    np.multiply(z, ((rows - intrinsics.cy) / intrinsics.fy).astype(np.float32)[:, None], out=cloud["y"])
-    cloud["z"] = z
-    bgra = cv2.cvtColor(np.ascontiguousarray(scene.rgb[::stride, ::stride]), cv2.COLOR_RGB2BGRA)
-    np.bitwise_and(np.asarray(bgra, np.uint8).view("<u4")[..., 0], 0x00FFFFFF, out=cloud["rgb"])
-    panoptic = scene.panoptic[::stride, ::stride]
-    np.right_shift(panoptic, 8, out=cloud["label"])
-    np.bitwise_and(panoptic, 255, out=cloud["instance"])
-    cloud["instance"][cloud["label"] == 255] = 0
+        It is filled where it is: both its constructor and its setter copy the array that they are given.
+        """
+        message = self._kept.get(name)
+        if message is None or len(message.data) != size:
+            message = kind()
+            message.data.frombytes(bytes(size))
+            self._kept[name] = message
+        return message
 
 
 def box_markers(instances: InstanceArray, scene: Scene) -> MarkerArray:

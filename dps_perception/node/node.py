@@ -194,6 +194,8 @@ class DpsNode(LifecycleNode):
             switch = wish(parameters) != wish(self._values)
             if switch:
                 validate(parameters)
+            elif self._pipeline is not None and parameters.no_point_names != self._values.no_point_names:
+                parameters.check_classes(self._pipeline.predictor.model.label_space)
         except DpsError as error:
             return SetParametersResult(successful=False, reason=str(error))
         old, self._values = self._values, parameters

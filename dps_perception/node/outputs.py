@@ -39,6 +39,7 @@ class Outputs:
         if info.HAS_LABEL_INFO:
             self._label_info = node.create_publisher(info.vision_msgs.LabelInfo, "~/label_info", qos.LATCHED)
         self._encoder = Encoder()
+        self._encoder.warm_up()
 
     def publish(self, scene: Scene) -> None:
         """Publish everything that somebody subscribes to; 3D is left out where the scene has no calibration."""

@@ -15,6 +15,7 @@ from rclpy.node import Node
 
 from ..errors import ConfigError, nearest
 from ..inference.backends.registry import AUTO, BACKENDS, MODES
+from ..labels import LabelSpace
 from ..models.fusion import FusionThresholds
 
 LIVE = "live"
@@ -114,6 +115,9 @@ class Parameters:
     no_depth_classes: str = _param(
         "sky", LIVE, "classes without a surface, comma separated: depth +Inf, no points; unknown names are ignored"
     )
+    no_point_classes: str = _param(
+        "", LIVE, "classes left out of the point cloud (NaN), comma separated; depth and labels keep them"
+    )
     point_stride: int = _param(1, LIVE, "every n-th row and column of the depth becomes points", low=1, high=64)
     output_scale: float = _param(1.0, LIVE, "size of all outputs over the size of the image", low=0.05, high=1.0)
     publish_masks: bool = _param(True, LIVE, "instances carry their pixel mask (run lengths)")
@@ -168,7 +172,23 @@ class Parameters:
 
     @property
     def no_depth_names(self) -> frozenset[str]:
-        return frozenset(name.strip() for name in self.no_depth_classes.split(",") if name.strip())
+        return _names(self.no_depth_classes)
+
+    @property
+    def no_point_names(self) -> frozenset[str]:
+        return _names(self.no_point_classes)
+
+    def check_classes(self, label_space: LabelSpace) -> None:
+        """Raise ConfigError where no_point_classes names a class that the label space doesn't have."""
+        for name in sorted(self.no_point_names - set(label_space.names)):
+            raise ConfigError(
+                f"parameter no_point_classes: label space '{label_space.name}' has no class '{name}'"
+                f"{nearest(name, label_space.names)} Valid: {', '.join(label_space.names)}"
+            )
+
+
+def _names(listed: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in listed.split(",") if name.strip())
 
 
 KINDS: dict[str, type] = get_type_hints(Parameters)

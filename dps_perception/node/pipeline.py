@@ -157,6 +157,7 @@ def view_of(parameters: Parameters) -> View:
         min_depth_m=parameters.min_depth,
         max_depth_m=parameters.max_depth,
         no_depth_classes=parameters.no_depth_names,
+        no_point_classes=parameters.no_point_names,
         point_stride=parameters.point_stride,
         masks=parameters.publish_masks,
     )
@@ -167,7 +168,8 @@ def load_predictor(parameters: Parameters, load: LoadPredictor, progress: Progre
 
     Raises:
         ModelLoadError: the weights can't be loaded, or are of another label space than asked for.
-        ConfigError: backend, device, precision or input size is not possible here.
+        ConfigError: backend, device, precision or input size is not possible here, or no_point_classes names a class
+            that the model doesn't have.
         BackendError: the backend is missing, out of memory, or could not build what it runs.
     """
     predictor = load(
@@ -188,6 +190,7 @@ def load_predictor(parameters: Parameters, load: LoadPredictor, progress: Progre
                 f"asks for '{parameters.label_space}'{nearest(parameters.label_space, LABEL_SPACES)} "
                 "Give weights of that label space, or leave label_space empty"
             )
+        parameters.check_classes(predictor.model.label_space)
         predictor.warm_up()
     except Exception:
         predictor.close()

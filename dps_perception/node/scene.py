@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
@@ -14,7 +14,8 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from ..camera import Intrinsics
-from ..labels import LABEL_DIVISOR, LabelSpace
+from ..kernels.depth import DepthRule, limit_depth
+from ..labels import LabelSpace
 from ..types import Prediction, Segment
 
 
@@ -26,6 +27,7 @@ class View:
         scale: size of the outputs over the size of the image, above 0, at most 1.
         min_depth_m, max_depth_m: nearer depth is -Inf, farther +Inf (REP 117, 118); 0: no limit.
         no_depth_classes: names of classes without a surface; their depth is +Inf.
+        no_point_classes: names of classes that are left out of the cloud (NaN) but keep their depth.
         point_stride: every n-th row and column becomes points.
         masks: instances carry their masks.
     """
@@ -34,6 +36,7 @@ class View:
     min_depth_m: float = 0.0
     max_depth_m: float = 0.0
     no_depth_classes: Collection[str] = ()
+    no_point_classes: Collection[str] = ()
     point_stride: int = 1
     masks: bool = True
 
@@ -93,32 +96,48 @@ class Scene:
         return self._nearest(self._prediction.panoptic)
 
     @cached_property
-    def semantic(self) -> NDArray[np.uint8]:
-        """Class ids; 255 unlabelled."""
-        return (self.panoptic // LABEL_DIVISOR).astype(np.uint8)
+    def confidence(self) -> NDArray[np.float32]:
+        """0..1; 0 where void."""
+        return self._nearest(self._prediction.confidence)
 
     @cached_property
-    def confidence(self) -> NDArray[np.uint8]:
-        """0..255 for 0..1."""
-        return cv2.convertScaleAbs(self._nearest(self._prediction.confidence), alpha=255.0).astype(np.uint8, copy=False)
+    def raw_depth_m(self) -> NDArray[np.float32]:
+        """As predicted: `depth_rule` says what counts of it."""
+        return self._nearest(self._prediction.depth_m)
+
+    @cached_property
+    def depth_rule(self) -> DepthRule:
+        """Which depths count."""
+        view = self.view
+        hidden = self._table(view.no_depth_classes)
+        return DepthRule(view.min_depth_m or -math.inf, view.max_depth_m or math.inf, hidden)
+
+    @property
+    def point_rule(self) -> DepthRule:
+        """Which depths become points."""
+        rule = self.depth_rule
+        return replace(rule, hidden=rule.hidden | self._table(self.view.no_point_classes))
 
     @cached_property
     def depth_m(self) -> NDArray[np.float32]:
         """Metres along the optical axis; -Inf too near, +Inf too far or no surface, NaN unknown (REP 117, 118)."""
-        depth = self._nearest(self._prediction.depth_m).astype(np.float32)  # a copy
-        if self.view.min_depth_m > 0:
-            depth[depth < self.view.min_depth_m] = -math.inf
-        if self.view.max_depth_m > 0:
-            depth[depth > self.view.max_depth_m] = math.inf
-        empty = np.zeros(256, bool)
-        empty[: len(self.label_space)] = [name in self.view.no_depth_classes for name in self.label_space.names]
-        if empty.any():
-            depth[empty[self.semantic]] = math.inf
-        return depth
+        out = np.empty(self.size_hw, np.float32)
+        self.write_depth(out)
+        return out
+
+    def write_depth(self, out: NDArray[np.float32]) -> None:
+        """Write what `depth_m` is to (H, W) memory, without keeping it."""
+        limit_depth(self.raw_depth_m, self.panoptic, self.depth_rule, out)
 
     @property
     def segments(self) -> tuple[Segment, ...]:
         return self._prediction.segments
+
+    def _table(self, names: Collection[str]) -> NDArray[np.bool_]:
+        """(256,) bool by class id: which classes are named."""
+        table = np.zeros(256, bool)
+        table[: len(self.label_space)] = [name in names for name in self.label_space.names]
+        return table
 
     @property
     def _same_size(self) -> bool:

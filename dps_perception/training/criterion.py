@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..labels import VOID_CLASS_ID
 from ..models.config import EfficientDPSConfig
-from ..models.fusion import query_scores
+from ..models.plain_fusion import query_scores
 from . import guidance
 from .losses import depth_from_logits, depth_loss, focal_loss, mask_losses, semantic_loss
 from .matching import match

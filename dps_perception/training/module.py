@@ -17,7 +17,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..evaluation import Evaluator, Scores
 from ..labels import VOID_PANOPTIC_ID
 from ..models.efficientdps import STRIDE, EfficientDPS
-from ..models.fusion import OutputGrid, fuse
+from ..models.fusion import fuse
+from ..types import OutputGrid
 from .config import OptimizerSettings, TrainConfig
 from .criterion import Criterion
 from .data import Batch, ValidationItem, ValidationViews

@@ -1,0 +1,75 @@
+"""Packed points and limited depth, against NumPy pixel by pixel."""
+
+import numpy as np
+import pytest
+
+from dps_perception.camera import Intrinsics, back_project
+from dps_perception.kernels.cloud import POINT_DTYPE, fill_cloud
+from dps_perception.kernels.depth import DepthRule, limit_depth
+
+SKY = 10
+SPECIAL = (np.nan, np.inf, -np.inf, 0.0, -1.0, 2.0, np.nextafter(np.float32(2), np.float32(0)), 50.0, 50.1)
+RULES = {
+    "none": DepthRule(),
+    "range": DepthRule(2.0, 50.0),
+    "classes": DepthRule(hidden=np.isin(np.arange(256), [SKY, 13])),
+    "all": DepthRule(2.0, 50.0, np.arange(256) == SKY),
+}
+
+
+def scene(height=23, width=37):
+    rng = np.random.default_rng(height)
+    panoptic = rng.choice([0, SKY * 256, 13 * 256 + 1, 18 * 256 + 255, 65535], (height, width)).astype(np.uint16)
+    depth = rng.uniform(1, 70, (height, width)).astype(np.float32)
+    odd = rng.random(depth.shape) < 0.3
+    depth[odd] = rng.choice(np.float32(SPECIAL), odd.sum())
+    return depth, rng.integers(0, 256, (height, width, 3), np.uint8), panoptic
+
+
+def counts(depth, panoptic, rule):
+    with np.errstate(invalid="ignore"):
+        inside = (depth >= rule.near_m) & (depth <= rule.far_m)
+    return np.isfinite(depth) & (depth > 0) & inside & ~rule.hidden[panoptic >> 8]
+
+
+@pytest.mark.parametrize("stride", [1, 2, 5, 64])
+@pytest.mark.parametrize("rule", RULES)
+def test_points_are_back_projected_pixels(rule, stride):
+    (depth, rgb, panoptic), rule = scene(), RULES[rule]
+    intrinsics = Intrinsics(20, 25, 18.2, 11.1, *depth.shape)
+    shape = tuple(-(-size // stride) for size in depth.shape)
+    cloud = np.frombuffer(bytearray(b"\xaa" * (shape[0] * shape[1] * 20)), POINT_DTYPE).reshape(shape)
+    fill_cloud(cloud, depth, rgb, panoptic, intrinsics, rule, stride)
+    every = np.s_[::stride, ::stride]
+    limited = np.where(counts(depth, panoptic, rule), depth, np.nan).astype(np.float32)
+    xyz = np.stack([cloud[axis] for axis in "xyz"], -1)
+    np.testing.assert_allclose(xyz, back_project(limited, intrinsics)[every], rtol=1e-6)
+    red, green, blue = (rgb[every][..., i].astype(np.uint32) for i in range(3))
+    np.testing.assert_array_equal(cloud["rgb"], red << 16 | green << 8 | blue)
+    np.testing.assert_array_equal(cloud["label"], (panoptic >> 8)[every])
+    np.testing.assert_array_equal(cloud["instance"], np.where(panoptic == 65535, 0, panoptic & 255)[every])
+
+
+def test_read_only_and_strided_images_are_welcome():
+    depth, rgb, panoptic = scene()
+    intrinsics = Intrinsics(20, 25, 18.2, 11.1, *depth.shape)
+    wide = np.zeros((23, 50, 3), np.uint8)
+    wide[:, :37] = rgb
+    rgb.flags.writeable = False
+    clouds = []
+    for image in (rgb, wide[:, :37]):
+        clouds.append(np.zeros(depth.shape, POINT_DTYPE))
+        fill_cloud(clouds[-1], np.asfortranarray(depth), image, panoptic, intrinsics, DepthRule(), 1)
+    assert clouds[0].tobytes() == clouds[1].tobytes()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_limited_depth_is_infinite_outside(rule):
+    (depth, _, panoptic), rule = scene(), RULES[rule]
+    out = np.full(depth.shape, 7, np.float32)
+    limit_depth(depth, panoptic, rule, out)
+    with np.errstate(invalid="ignore"):
+        wanted = np.select(
+            [rule.hidden[panoptic >> 8], depth < rule.near_m, depth > rule.far_m], [np.inf, -np.inf, np.inf], depth
+        )
+    np.testing.assert_array_equal(out, wanted.astype(np.float32))
