@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from dps_perception.benchmark import cli, history, messages, run, timing
+from dps_perception.benchmark import cli, history, messages, roofline, run, timing
+from dps_perception.benchmark.count import count
 from dps_perception.benchmark.machine import differences
 from dps_perception.benchmark.subjects import random_weights
 from dps_perception.benchmark.synthetic import Look, network_outputs, predicted
@@ -87,6 +88,18 @@ def test_random_weights_are_the_same_every_time_and_work_on_synthetic_segments(t
     assert result["timings"][0]["subject"].startswith("tiny (random weights) 64x128 torch")
     assert [row["stage"] for row in result["timings"]] == ["resize", "network", "fusion", "together"]
     assert "20 synthetic segments" in result["notes"][0]
+
+
+def test_the_share_of_the_peak_is_that_of_the_measured_network(small_weights, tmp_path, monkeypatch):
+    peaks = {"fp32": roofline.Peak("fp32", 3.0, 5.0), "fp16": "only stored"}
+    monkeypatch.setattr(roofline, "measure_peak", lambda device, precision: peaks[precision])
+    arguments = ["--weights", str(small_weights), "--size", "64x128", "--no-ros", "--roofline"]
+    result = measured(tmp_path, *arguments, "--precision", "fp32,fp16")
+    (roof,) = result["roofline"]
+    (network,) = [r for r in result["timings"] if r["stage"] == "network" and r["subject"].endswith("fp32")]
+    assert roof["macs"] == count(TINY, (64, 128))["macs"]
+    assert roof["share"] == pytest.approx(2 * roof["macs"] / (network["median_ms"] / 1e3) / 5e9)
+    assert "No roofline for fp16: only stored" in result["notes"]
 
 
 def test_without_ros_it_says_what_to_do(small_weights, monkeypatch):

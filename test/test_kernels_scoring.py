@@ -60,6 +60,20 @@ def test_depth_errors_and_levels(shape):
     assert sums == pytest.approx([values.sum() for values in wanted], rel=1e-12)
 
 
+def test_each_kernel_is_compiled_once_also_for_read_only_images():
+    """As bags give them; every further kind of array would cost seconds."""
+    gt, pred, depth, truth = images((8, 8))
+    for array in (gt, pred, depth, truth):
+        array.flags.writeable = False
+    place, level = np.zeros(65536, np.int32), np.zeros((8, 8), np.uint8)
+    ids_in(gt)
+    shared_pixels(gt, pred, level, place, place, (1, 1, 1))
+    error_levels(depth, truth, np.array([0.5]))
+    depth_errors(depth, truth, 0, 80)
+    for kernel in (scoring._mark, scoring._share, scoring._level, scoring._errors):
+        assert len(kernel.signatures) == 1
+
+
 def test_levels_at_the_thresholds_themselves():
     truth, depth = np.full((1, 4), 10, np.float32), np.array([[11, 9, 12.5, 15]], np.float32)
     assert error_levels(depth, truth, np.array([0.1, 0.25, 0.5])).tolist() == [[0, 0, 1, 2]]

@@ -71,7 +71,7 @@ class Pair:
                 watch.run(peer.name, lambda call=call, pixels=pixels: call(pixels))  # type: ignore[misc]
             watch.run(POST, self._post)
 
-        with torch.inference_mode():
+        with torch.inference_mode(), runtime_errors(f"{runtime} for the peers", self.device):
             timings = repeat(frame, effort, self.device).timings(self.subject(runtime, precision, mode))
         return timings
 

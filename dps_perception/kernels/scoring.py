@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .bands import compiled, count, in_bands
+from .bands import as_input, compiled, count, in_bands
 
 IDS = 1 << 16
 _LARGE_TABLE = 1 << 20
@@ -16,7 +16,7 @@ _LARGE_TABLE = 1 << 20
 
 def ids_in(panoptic: NDArray[np.uint16]) -> NDArray[np.int64]:
     """The ids that occur in (H, W) uint16, ascending."""
-    image = np.ascontiguousarray(panoptic)
+    image = as_input(panoptic, np.uint16)
     seen = np.zeros((count(len(image)), IDS), np.uint8)
     in_bands(_mark, len(image), image, seen)
     return np.flatnonzero(seen.any(axis=0))
@@ -38,15 +38,17 @@ def shared_pixels(
         row_of, column_of: (65536,) place of each id, below `shape[0]` and `shape[1]`.
         shape: of the table.
     """
-    cells = math.prod(shape)
-    images = tuple(np.ascontiguousarray(image) for image in (rows, columns, level))
-    height = len(level)
-    if cells > _LARGE_TABLE:
-        table = np.zeros((1, cells), np.int64)
-        _share(0, 0, height, images[0], images[1], images[2], row_of, column_of, shape[1], shape[2], table)
+    cells, height = math.prod(shape), len(level)
+    args = (
+        as_input(rows, np.uint16), as_input(columns, np.uint16), as_input(level, np.uint8),
+        as_input(row_of, np.int32), as_input(column_of, np.int32), shape[1], shape[2],
+    )  # fmt: skip
+    bands = count(height) if cells <= _LARGE_TABLE else 1
+    table = np.zeros((bands, cells), np.int64)
+    if bands > 1:
+        in_bands(_share, height, *args, table)
     else:
-        table = np.zeros((count(height), cells), np.int64)
-        in_bands(_share, height, *images, row_of, column_of, shape[1], shape[2], table)
+        _share(0, 0, height, *args, table)
     return table.sum(axis=0).reshape(shape)
 
 
@@ -55,7 +57,14 @@ def error_levels(
 ) -> NDArray[np.uint8]:
     """How many of `lambdas` the relative depth error is above, (H, W); see `evaluation.depth.error_level`."""
     level = np.empty(depth_m.shape, np.uint8)
-    in_bands(_level, len(level), _float32(depth_m), _float32(gt_depth_m), lambdas, level)
+    in_bands(
+        _level,
+        len(level),
+        as_input(depth_m, np.float32),
+        as_input(gt_depth_m, np.float32),
+        as_input(lambdas, np.float64),
+        level,
+    )
     return level
 
 
@@ -70,12 +79,17 @@ def depth_errors(
         summed alone, so the sums don't depend on the number of threads.
     """
     counts, sums = np.zeros((len(depth_m), 5), np.int64), np.zeros((len(depth_m), 5), np.float64)
-    in_bands(_errors, len(counts), _float32(depth_m), _float32(gt_depth_m), float(low_m), float(high_m), counts, sums)
+    in_bands(
+        _errors,
+        len(counts),
+        as_input(depth_m, np.float32),
+        as_input(gt_depth_m, np.float32),
+        float(low_m),
+        float(high_m),
+        counts,
+        sums,
+    )
     return counts.sum(axis=0), sums.sum(axis=0)
-
-
-def _float32(depth_m: NDArray) -> NDArray[np.float32]:
-    return np.ascontiguousarray(depth_m, np.float32)
 
 
 @compiled
