@@ -176,6 +176,8 @@ def test_two_runs_compared_by_hand(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "same hardware and versions" in out
     assert "0.250" in out
+    with pytest.raises(ConfigError, match="with 3 files"):
+        cli.command(["--compare", *[str(tmp_path / "old.json")] * 3])
 
 
 def test_a_run_is_compared_with_an_older_one_and_with_rows_of_backends(small_weights, tmp_path):

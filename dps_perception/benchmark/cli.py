@@ -27,7 +27,11 @@ def command(argv: Sequence[str] | None) -> None:
     """Count, compare or measure; print tables, and write them where asked."""
     args = _parser().parse_args(argv)
     size = cli.parse_size(args.size) if args.size else None
-    if len(args.compare) > 1:
+    if len(args.compare) > 2 or (args.compare and args.count):
+        raise ConfigError(
+            f"--compare with {len(args.compare)} files: give one to measure against, or two; not with --count"
+        )
+    if len(args.compare) == 2:
         older, newer = map(history.read, args.compare)
         print(history.described(history.compare(older, newer)))
         return
