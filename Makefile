@@ -1,4 +1,4 @@
-# make setup | demo | test | test-gpu | backends | lint | lock | clean. Everything lives in .venv; nothing outside this folder is changed.
+# make setup | demo | test | test-gpu | backends | bench | bench-gpu | lint | lock | clean. Everything lives in .venv; nothing outside this folder is changed.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,9 @@ export AMENT_PREFIX_PATH := $(CURDIR)/$(VENV)
 # Without this profile images between processes are lost; its comments say why.
 export FASTDDS_DEFAULT_PROFILES_FILE := $(CURDIR)/config/fastdds.xml
 
-.PHONY: setup demo test test-gpu backends lint lock clean
+BENCH_SIZE ?= 512x1024
+
+.PHONY: setup demo test test-gpu backends bench bench-gpu lint lock clean
 
 setup:
 	@command -v $(PYTHON) >/dev/null || { echo "set-up: no Python found; apt install python3.11 python3.11-dev" >&2; exit 1; }
@@ -44,6 +46,22 @@ backends: setup
 	@$(BIN)/dps_export --int8 --images 64 --output build/int8.onnx
 	@$(BIN)/dps_benchmark --weights efficientdps_r18_street build/int8.onnx --backend all --precision all --parity \
 		--data build/drive --images 40 --json docs/backends.json --markdown README.md
+
+# Every figure of "How fast" in the README: stages, peers, roofline, fusion and messages at full size, evaluation, growth.
+# On a quiet machine, about half an hour; the first time Mask2Former is exported too. BENCH_ARGS="--compare OLD.json" and such.
+bench: setup
+	@mkdir -p build
+	@$(BIN)/dps_export --int8 --images 64 --size $(BENCH_SIZE) --output build/int8_$(BENCH_SIZE).onnx
+	@$(BIN)/dps_benchmark --weights efficientdps_r18_street build/int8_$(BENCH_SIZE).onnx --preset efficientdps_r50 \
+		--size $(BENCH_SIZE) --image-size $(BENCH_SIZE) --device cpu --backend torch,onnxruntime,openvino \
+		--precision fp32,bf16,int8 --peers --roofline --after-network --evaluation --scale docs/speed \
+		--json docs/benchmark.json --markdown README.md $(BENCH_ARGS)
+
+# The same on a GPU, at the paper's size and with random weights; what is not installed becomes a note below the tables.
+bench-gpu: setup
+	@$(BIN)/dps_benchmark --preset efficientdps_r50 efficientdps_r18 --size 1024x2048 --image-size 1024x2048 --device cuda \
+		--backend all --mode eager,compile,cuda_graphs --precision fp16 --peers --roofline --no-ros \
+		--runs 100 --json docs/benchmark_gpu.json --markdown README.md $(BENCH_ARGS)
 
 # The pins as they are now stay; UPGRADE=--upgrade looks for newer ones, UPGRADE="--upgrade-package NAME" for one.
 lock: setup

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from backend_fixtures import SIZE
 
+from dps_perception.benchmark import cli as benchmark
 from dps_perception.errors import BackendError, ConfigError, ModelLoadError
-from dps_perception.inference import benchmark, comparison, export_cli
+from dps_perception.inference import comparison, export_cli
 from dps_perception.inference.agreement import Agreement
 from dps_perception.inference.backends.model_file import open_model
 from dps_perception.inference.comparison import Candidate, Row, candidates, study
@@ -55,7 +56,7 @@ def test_backends_side_by_side_with_labels(small_weights, small_cache, tmp_path,
 
 def test_without_marks_nothing_is_measured(small_weights, tmp_path):
     with pytest.raises(ConfigError, match="it needs the lines <!-- backends -->"):
-        benchmark.command(["--weights", str(small_weights), "--markdown", str(tmp_path / "README.md")])
+        benchmark.command(["--parity", "--weights", str(small_weights), "--markdown", str(tmp_path / "README.md")])
     with pytest.raises(ConfigError, match="--runs 0, --images 20"):
         benchmark.command(["--weights", str(small_weights), "--runs", "0"])
 
@@ -129,3 +130,20 @@ def test_int8_on_pictures_of_ones_own(small_weights, small_onnx, small_cache, pi
     assert Predictor.load(output, backend="onnxruntime", device="cpu").precision == "int8"
     export_cli.command([str(small_weights), *arguments[:4], "3", *arguments[5:]])
     assert "not compared: the data has no images left" in capsys.readouterr().out
+
+
+def test_without_the_reference_nothing_is_compared_and_the_row_says_so(small_weights, monkeypatch):
+    samples = [Sample(np.zeros((*SIZE, 3), np.uint8), None, None, None, "black")]
+    load = Predictor.load
+
+    def broken_fp32(*arguments, precision, **more):
+        if precision == "fp32":
+            raise BackendError("out of memory")
+        return load(*arguments, precision=precision, **more)
+
+    monkeypatch.setattr(comparison.Predictor, "load", broken_fp32)
+    wanted = [Candidate(str(small_weights), "torch", precision) for precision in ("fp32", "bf16", "fp16")]
+    rows = comparison.compare(wanted, samples, device="cpu", keep_going=True)
+    assert [row.problem for row in rows] == [f"out of memory{comparison.UNCOMPARED}", "", ""]
+    assert [row.agreement for row in rows] == [None] * 3
+    assert "nothing could be compared with it" in comparison.table(rows)

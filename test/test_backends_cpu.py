@@ -233,6 +233,22 @@ def test_auto_in_another_precision_is_still_measured_against_fp32(small_weights,
     assert opened == ["fp32", "bf16"]
 
 
+def test_auto_without_its_reference_compares_nothing_and_says_so(small_weights, small_onnx, monkeypatch):
+    real = open_backend("onnxruntime", open_model(small_onnx), device="cpu")
+
+    def opened(name, model, *, precision, **_):
+        if name == "torch":
+            raise BackendError("out of memory")
+        return Fake(real, name, precision, 1.0)  # far off, but from what?
+
+    monkeypatch.setattr(fastest_module, "open_backend", opened)
+    monkeypatch.setattr(fastest_module, "choices", lambda *_: [("onnxruntime", "fp32"), ("openvino", "fp32")])
+    said = []
+    assert fastest(open_model(small_weights), "cpu", "auto", SIZE, progress=said.append).precision == "fp32"
+    assert said[0] == f"backend auto: torch fp32: out of memory{comparison.UNCOMPARED}"
+    assert not any("misses" in line for line in said)
+
+
 def test_auto_with_nothing_left_says_why(small_weights, monkeypatch):
     def opened(name, *_, **__):
         raise BackendError(f"{name} is broken")

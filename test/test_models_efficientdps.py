@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
+from dps_perception.benchmark import cli, count
 from dps_perception.errors import ConfigError
-from dps_perception.inference import benchmark
 from dps_perception.models.config import EfficientDPSConfig, preset
 from dps_perception.models.efficientdps import EfficientDPS, QueryNetwork
 
@@ -19,14 +19,14 @@ REFERENCE = [
 @pytest.mark.parametrize(("name", "size", "panoptic_only", "params", "macs"), REFERENCE)
 def test_size_of_the_reference_configuration(name, size, panoptic_only, params, macs, tmp_path):
     argv = ["--count", "--preset", name, "--size", f"{size[0]}x{size[1]}", "--json", str(tmp_path / "c.json")]
-    benchmark.command(argv + ["--panoptic-only"] * panoptic_only)
+    cli.command(argv + ["--panoptic-only"] * panoptic_only)
     counted = json.loads((tmp_path / "c.json").read_text())
     assert counted["params"] == pytest.approx(params * 1e6, rel=0.01)
     assert counted["macs"] == pytest.approx(macs * 1e9, rel=0.01)
 
 
 def test_the_small_preset_is_small():
-    counted = benchmark.count(preset("efficientdps_r18"), (512, 1024))
+    counted = count.count(preset("efficientdps_r18"), (512, 1024))
     assert 13e6 < counted["params"] < 16e6
     assert counted["macs"] < 50e9
 
@@ -36,7 +36,7 @@ def test_one_convolution_counts_as_by_hand():
     with torch.device("meta"):
         conv = torch.nn.Conv2d(256, 256, 3, padding=1)
         image = torch.empty(1, 256, 128, 256)
-    with benchmark.FlopCounterMode(display=False) as counter:
+    with count.FlopCounterMode(display=False) as counter:
         conv(image)
     assert sum(p.numel() for p in conv.parameters()) == 590_080
     assert counter.get_total_flops() // 2 == 9 * 256 * 256 * 128 * 256

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
+from ..kernels.scoring import depth_errors, error_levels
 from .panoptic import none_if_nan
 from .sums import ExactSums
-
-DELTA_BASE = 1.25
 
 
 @dataclass(frozen=True)
@@ -75,17 +74,9 @@ class DepthSums:
 
     def add(self, depth_m: NDArray[np.float32], gt_depth_m: NDArray[np.float32]) -> None:
         """Add one image; both (H, W), metres."""
-        valid = has_depth(gt_depth_m) & (gt_depth_m >= self.min_depth_m) & (gt_depth_m <= self.max_depth_m)
-        scored = valid & has_depth(depth_m)
-        d, true = depth_m[scored].astype(np.float64), gt_depth_m[scored].astype(np.float64)
-        square = (d - true) ** 2
-        log = np.log(d / true)
-        ratio = np.maximum(d / true, true / d)
-        within = [np.count_nonzero(ratio < DELTA_BASE**k) for k in (1, 2, 3)]
-        self.counts += np.array([np.count_nonzero(valid), d.size, *within])
-        self._sums.add(
-            [(np.abs(d - true) / true).sum(), (square / true).sum(), square.sum(), (log**2).sum(), log.sum()]
-        )
+        counts, sums = depth_errors(depth_m, gt_depth_m, self.min_depth_m, self.max_depth_m)
+        self.counts += counts
+        self._sums.add(sums)
 
     def merge(self, other: DepthSums) -> None:
         self.counts += other.counts
@@ -123,15 +114,4 @@ def error_level(
 
     0 where there is no ground-truth depth; all of them where there is but the prediction has none.
     """
-    true = gt_depth_m.astype(np.float64)
-    valid = has_depth(gt_depth_m)
-    error = np.full(true.shape, np.inf)
-    both = valid & has_depth(depth_m)
-    # Not over the whole image: sky less sky is Inf - Inf.
-    difference = np.subtract(depth_m, true, out=np.zeros_like(true), where=both)
-    np.divide(np.abs(difference), true, out=error, where=both)
-    level = np.zeros(true.shape, np.uint8)
-    for threshold in lambdas:
-        level += error > threshold
-    level[~valid] = 0
-    return level
+    return error_levels(depth_m, gt_depth_m, np.array(lambdas, np.float64))

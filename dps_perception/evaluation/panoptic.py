@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DatasetError
+from ..kernels.scoring import IDS, ids_in, shared_pixels
 from ..labels import LABEL_DIVISOR, VOID_CLASS_ID, VOID_PANOPTIC_ID, LabelSpace
 from .sums import ExactSums
 
@@ -51,17 +52,13 @@ def segment_tables(
     Raises:
         DatasetError: an id is not of this label space, or a stuff class has an instance.
     """
-    gt_ids, gt_index = _indexed(gt_panoptic, label_space, "ground truth")
-    pred_ids, pred_index = _indexed(panoptic, label_space, "prediction")
+    gt_ids, gt_of = _indexed(gt_panoptic, label_space, "ground truth")
+    pred_ids, pred_of = _indexed(panoptic, label_space, "prediction")
     shape = (len(gt_ids), len(pred_ids))
-    joint = gt_index * np.int32(shape[1])
-    joint += pred_index
     if level is None:
-        counts = np.bincount(joint.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
-        return [SegmentTable(gt_ids, pred_ids, counts)] * levels
-    joint *= np.int32(levels + 1)
-    joint += level
-    by_level = np.bincount(joint.ravel(), minlength=shape[0] * shape[1] * (levels + 1)).reshape(*shape, levels + 1)
+        counts = shared_pixels(gt_panoptic, panoptic, np.zeros(panoptic.shape, np.uint8), gt_of, pred_of, (*shape, 1))
+        return [SegmentTable(gt_ids, pred_ids, counts[:, :, 0])] * levels
+    by_level = shared_pixels(gt_panoptic, panoptic, level, gt_of, pred_of, (*shape, levels + 1))
     kept = by_level.cumsum(axis=2)
     total = kept[:, :, -1].sum(axis=1)
     tables = []
@@ -75,12 +72,12 @@ def segment_tables(
 def _indexed(
     panoptic: NDArray[np.uint16], label_space: LabelSpace, side: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Ids that occur (void last) and the image as indices into them."""
+    """Ids that occur (void last), and (65536,) the place of each id among them."""
     if panoptic.dtype != np.uint16 or panoptic.ndim != 2:
         raise DatasetError(
             f"{side} is {panoptic.dtype} with shape {panoptic.shape}; panoptic ids are uint16, (height, width)"
         )
-    present = np.flatnonzero(np.bincount(panoptic.ravel(), minlength=65536))
+    present = ids_in(panoptic)
     ids = present[present // LABEL_DIVISOR != VOID_CLASS_ID]
     classes, instances = np.divmod(ids, LABEL_DIVISOR)
     if classes.size and classes.max() >= len(label_space):
@@ -96,9 +93,9 @@ def _indexed(
             f"{side} holds instance {wrong[0] % LABEL_DIVISOR} of stuff class '{name}' (panoptic id {wrong[0]}); "
             "stuff has instance 0"
         )
-    lookup = np.full(65536, len(ids), np.int32)
+    lookup = np.full(IDS, len(ids), np.int32)
     lookup[ids] = np.arange(len(ids), dtype=np.int32)
-    return np.append(ids, VOID_PANOPTIC_ID), lookup[panoptic]
+    return np.append(ids, VOID_PANOPTIC_ID), lookup
 
 
 def match(table: SegmentTable, label_space: LabelSpace) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -18,11 +18,13 @@ from .backends.base import Progress
 from .backends.model_file import WEIGHTS, open_model
 from .backends.registry import AUTO, BACKENDS, availability, precisions, require
 from .predictor import Predictor
+from .timing import statistics
 
 STAGES = ("preprocess", "inference", "fusion")
 TOTAL = "total"
 EVERY = "all"
 REFERENCE = ("torch", "fp32")
+UNCOMPARED = "; nothing could be compared with it, so no row says how well it agrees"
 HEADER = ["backend", "precision", "pre [ms]", "network [ms]", "fusion [ms]", "together [ms]", "PQ to fp32",
           "depth to fp32", "PQ", "DPQ"]  # fmt: skip
 
@@ -160,22 +162,13 @@ def study(
         predictor.backend_name,
         predictor.precision,
         runtime=predictor.backend.describe(),
-        times_ms=_times(np.array(timings)),
+        times_ms={
+            stage: statistics(column) for stage, column in zip((*STAGES, TOTAL), np.array(timings).T, strict=True)
+        },
         agreement=None if reference is None else agreement(predictor.model.label_space, reference, seen),
         scores=_scores(predictor, samples, seen),
     )
     return row, seen
-
-
-def _times(table: np.ndarray) -> dict[str, dict[str, float]]:
-    return {
-        stage: {
-            "min_ms": float(column.min()),
-            "median_ms": float(np.median(column)),
-            "p95_ms": float(np.percentile(column, 95)),
-        }
-        for stage, column in zip((*STAGES, TOTAL), table.T, strict=True)
-    }
 
 
 def _scores(predictor: Predictor, samples: Sequence[Sample], seen: Sequence[Prediction]) -> dict[str, float]:
@@ -202,6 +195,8 @@ def compare(
 ) -> list[Row]:
     """Measure candidates one after the other; the first is what the others should agree with.
 
+    If the first can't run, no other takes its place: there is no agreement then, and the first's row says so.
+
     Args:
         wanted: see `candidates`.
         samples, runs: see `study`.
@@ -214,7 +209,7 @@ def compare(
     """
     rows: list[Row] = []
     reference = None
-    for one in wanted:
+    for place, one in enumerate(wanted):
         try:
             predictor = Predictor.load(
                 one.weights, backend=one.backend, device=device, precision=one.precision, input_size=input_size,
@@ -225,10 +220,11 @@ def compare(
         except DpsError as error:
             if not keep_going:
                 raise
-            rows.append(Row(one.weights, one.backend, one.precision, str(error)))
+            was_measure = agree and place == 0 and len(wanted) > 1
+            rows.append(Row(one.weights, one.backend, one.precision, f"{error}{UNCOMPARED if was_measure else ''}"))
             continue
-        if agree:
-            reference = reference or seen
+        if agree and place == 0:
+            reference = seen
         rows.append(row)
     return rows
 

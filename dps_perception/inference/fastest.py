@@ -11,7 +11,7 @@ from .backends.base import Backend, Progress
 from .backends.devices import pick_device
 from .backends.model_file import WEIGHTS, FileKind, ModelFile
 from .backends.registry import BACKENDS, availability, open_backend, precisions
-from .comparison import REFERENCE, Row, study
+from .comparison import REFERENCE, UNCOMPARED, Row, study
 from .export import street_image
 from .predictor import Predictor
 
@@ -47,6 +47,8 @@ def fastest(
 ) -> Backend:
     """Open the fastest backend whose output agrees; one that can't be opened or disagrees is reported and left out.
 
+    Where the reference itself can't be opened, that is reported too, and the fastest is taken unchecked.
+
     Args:
         model, device, precision, cache, progress: see `open_backend`.
         size: (height, width) of the network's input.
@@ -61,7 +63,7 @@ def fastest(
     pairs = [REFERENCE, *(p for p in eligible if p != REFERENCE)] if model.kind == WEIGHTS else eligible
     best: tuple[Row, Backend] | None = None
     reference, problems = None, []
-    for name, wanted in pairs:
+    for number, (name, wanted) in enumerate(pairs):
         try:
             backend = open_backend(
                 name, model, device=device, precision=wanted, input_size=size, cache=cache, progress=progress
@@ -69,9 +71,10 @@ def fastest(
             row, seen = study(Predictor(model.info, backend, size), [sample], reference, RUNS)
         except DpsError as error:
             problems.append(f"{name} {wanted}: {error}")
-            say(f"backend auto: {problems[-1]}")
+            say(f"backend auto: {problems[-1]}{UNCOMPARED if number == 0 else ''}")
             continue
-        reference = reference or seen
+        if number == 0:
+            reference = seen
         if row.note():
             problems.append(row.note())
         say(f"backend auto: {name} {wanted} takes {row.total_ms:.1f} ms{'; ' if row.note() else ''}{row.note()}")

@@ -41,7 +41,7 @@ def library() -> Any:
         import transformers
     except ImportError as error:
         raise ConfigError(
-            f"dps_label needs the package transformers ({error}): pip install transformers "
+            f"networks of the hub need the package transformers ({error}): pip install transformers "
             "(or this package with its extra: pip install 'dps_perception[teachers]')"
         ) from error
     transformers.utils.logging.set_verbosity_error()  # what matters of its warnings is an error here
