@@ -35,7 +35,7 @@ def test_a_frame_comes_out_as_it_went_in(rig):
     info = r.got["panoptic_info"][0]
     assert (info.label_divisor, info.void_class_id, info.void_panoptic_id) == (256, 255, 65535)
     assert (info.classes[CAR].name, info.classes[CAR].is_thing, info.weights_sha256) == ("car", True, "ab" * 32)
-    assert r.predictor.threads == {"dps_worker"}
+    assert r.predictor.threads == {"dps_network"}
     assert r.predictor.seen[0][1].fx == 20.0
 
 
@@ -152,11 +152,11 @@ def test_a_backend_that_throws_loses_one_frame(rig):
     r = rig()
     r.listen(panoptic=Image)
     r.ready()
-    predict, r.predictor.predict = r.predictor.predict, lambda *_: (_ for _ in ()).throw(RuntimeError("device lost"))
+    infer, r.predictor.infer = r.predictor.infer, lambda *_: (_ for _ in ()).throw(RuntimeError("device lost"))
     r.send(1)
     r.until(lambda: r.warnings)
     assert "device lost" in r.warnings[0][1]
-    r.predictor.predict = predict
+    r.predictor.infer = infer
     r.send(2)
     r.until(lambda: r.stamps("panoptic") == [2])
 

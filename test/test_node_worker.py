@@ -38,7 +38,7 @@ def errors():
 
 @pytest.fixture
 def worker(slow, errors):
-    worker = Worker(slow, errors.append)
+    worker = Worker({"work": slow}, errors.append)
     yield worker
     slow.go.release(100)
     worker.close(10)
@@ -108,11 +108,11 @@ def test_drain_waits_for_the_item_in_work_and_drops_the_waiting_one(worker, slow
 
 
 def test_close_ends_the_thread_and_refuses_jobs(slow, errors):
-    worker = Worker(slow, errors.append)
+    worker = Worker({"work": slow}, errors.append)
     worker.close(10)
     with pytest.raises(RuntimeError, match="closed"):
         worker.call(lambda: None)
-    assert not worker._thread.is_alive()
+    assert not any(thread.is_alive() for thread in worker._threads)
 
 
 def test_throttle_logs_the_first_then_counts():
