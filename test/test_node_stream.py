@@ -161,6 +161,75 @@ def test_a_backend_that_throws_loses_one_frame(rig):
     r.until(lambda: r.stamps("panoptic") == [2])
 
 
+def test_an_output_that_can_not_be_made_loses_one_frame(rig):
+    r = rig()
+    r.listen(panoptic=Image)
+    r.ready()
+    publish, r.node._outputs.publish = r.node._outputs.publish, lambda _: (_ for _ in ()).throw(RuntimeError("no room"))
+    r.send(1)
+    r.until(lambda: r.warnings)
+    assert "no room" in r.warnings[0][1]
+    r.node._outputs.publish = publish
+    r.send(2)
+    r.until(lambda: r.stamps("panoptic") == [2])
+
+
+def two_on_their_way(r):
+    """Frame 1 is held up in the model, frame 2 is decoded and waits for it."""
+    r.predictor.free.clear()
+    r.send(1)
+    r.until(lambda: len(r.predictor.seen) == 1)
+    r.send(2)
+    r.until(lambda: any(r.node._worker._places[1]))
+
+
+def test_a_frame_keeps_the_parameters_that_it_was_decoded_with(rig):
+    r = rig(overlap="all", qos_output_depth=10)
+    r.listen(points=PointCloud2)
+    r.ready()
+    two_on_their_way(r)
+    r.node.set_parameters(overrides(point_stride=2, score_threshold_things=0.9))
+    r.predictor.free.set()
+    r.until(lambda: len(r.got["points"]) == 2)
+    r.send(3)
+    r.until(lambda: len(r.got["points"]) == 3)
+    assert [message.width for message in r.got["points"]] == [32, 32, 16]
+    assert [thresholds.score_things for *_, thresholds in r.predictor.seen] == [0.2, 0.2, 0.9]
+
+
+def test_deactivating_publishes_what_is_on_its_way(rig):
+    r = rig(overlap="all", qos_output_depth=10)
+    r.listen(panoptic=Image)
+    r.ready()
+    two_on_their_way(r)
+    drain = r.node._worker.drain
+
+    def draining(timeout_s):
+        r.predictor.free.set()
+        return drain(timeout_s)
+
+    r.node._worker.drain = draining
+    r.node.trigger_deactivate()
+    assert r.node.state == "inactive"
+    r.until(lambda: r.stamps("panoptic") == [1, 2])
+
+
+def test_beside_a_processor_a_frame_is_finished_before_the_next_is_decoded(rig):
+    r = rig()
+    r.listen(stats=PipelineStats)
+    r.ready()
+    r.predictor.free.clear()
+    r.send(1)
+    r.until(lambda: len(r.predictor.seen) == 1)
+    r.send(2)
+    r.until(lambda: any(r.node._worker._places[0]))
+    assert not any(r.node._worker._places[1])
+    r.predictor.free.set()
+    r.until(lambda: len(r.got["stats"]) == 2)
+    stats = r.got["stats"][1]
+    assert stats.processing_ms >= stats.waiting_ms > stats.decode_ms + stats.publish_ms
+
+
 def test_compressed_images_are_found_by_type(rig):
     import cv2
 

@@ -1,7 +1,9 @@
 """The way of one frame in three stages, which may work on three frames at once: decode, network, publish.
 
 decode: message -> RGB and intrinsics -> the network's size. network: the model and fusion, on the one thread that owns
-the device. publish: messages, what is small and awaited first. See `OVERLAP` for which of them overlap.
+the device. publish: messages, what is small and awaited first. See `OVERLAP` for which of them overlap. Before these,
+rclpy takes an image out of the middleware on the executor's thread: 0.1 ms at 512x1024, 1 to 2 ms at 1080x1920, so that
+a subscription to the bytes alone, which would have to parse them here, saves nothing worth it.
 """
 
 from __future__ import annotations
@@ -31,7 +33,23 @@ from .scene import Scene, View
 
 LoadPredictor = Callable[..., Predictor]
 OVERLAP = {"none": 2, "publish": 1, "all": 0}
-"""What may be worked on at once -> how many stages must be idle before the next frame is taken up (`Worker.alone`)."""
+"""What may be worked on at once -> how many stages must be idle before the next frame is taken up (`Worker.alone`).
+
+"none": one frame at a time, the newest there is. "publish": the next frame is decoded and run while the last one is
+published. "all": frames are decoded ahead as well, and decoded again when a newer one comes before the model is free.
+
+Beside a GPU the processor is idle while the network runs, so all of it overlaps. On a processor the network has every
+core, and what overlaps takes them from it: measured on two (busy) cores, 512x1024, R18 in OpenVINO bf16, all outputs
+received by another process, 15 frames/s sent, median of 12 phases of 5 s taken in turns:
+
+    none       a frame every 407 ms, 444 ms from the image to its last output (417 ms to the panoptic labels)
+    publish    a frame every 386 ms, 485 ms (433 ms)
+    all        a frame every 377 ms, 472 ms (420 ms)
+
+5 to 7 % more frames, each 6 to 9 % older: robots brake for what is new, so "auto" overlaps nothing there. Within a
+frame, publishing from a thread of its own while the next message is filled brings nothing: `publish` holds the GIL and
+both are bound by memory (27 ms instead of 23).
+"""
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,8 @@ class Worker(Generic[T]):
         self._counts = Counts(now.received + received, now.done + done, now.dropped + dropped)
 
     def _put(self, index: int, item: Any) -> None:
+        if index > 0:  # an idle stage that has not woken up yet is about to take what waits there
+            self._changed.wait_for(lambda: self._busy[index] or not self._places[index])
         self._count(dropped=len(self._places[index]))
         self._places[index] = [item]
         self._changed.notify_all()
