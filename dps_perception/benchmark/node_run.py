@@ -20,7 +20,6 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 
 from .. import cli
-from ..data.resize import resize_image
 from ..errors import ConfigError, nearest
 from ..files import replacing
 from ..inference.sources import open_source
@@ -81,7 +80,8 @@ def measure_node(
     asked = {"backend": backend, "precision": precision, "input_height": str(size_hw[0])}
     asked |= {"input_width": str(size_hw[1]), **({"weights": json.dumps(weights)} if weights else {})}
     asked |= parameters or {}
-    messages = [_messages(sample, size_hw) for sample in open_source("street:test", split="", limit=IMAGES)]
+    source = open_source("street:test", split="", size=size_hw, limit=IMAGES)
+    messages = [_messages(sample) for sample in source]
     os.environ.update(environment := ros_environment())
     with tempfile.TemporaryDirectory() as folder, Children(Path(folder), environment) as children:
         arrivals = Path(folder) / "arrivals.json"
@@ -98,12 +98,12 @@ def measure_node(
     return about | summary(sent_ns, got["outputs"], got["stats"], cpu_s, wall_s)
 
 
-def _messages(sample: Sample, size_hw: tuple[int, int]) -> tuple[Image, CameraInfo]:
-    height, width = size_hw
+def _messages(sample: Sample) -> tuple[Image, CameraInfo]:
+    height, width = sample.image.shape[:2]
     image = Image(height=height, width=width, encoding="rgb8", step=width * 3)
-    image.data.frombytes(resize_image(sample.image, height, width).tobytes())
-    assert sample.intrinsics is not None
-    seen = sample.intrinsics.resized(height, width)
+    image.data.frombytes(sample.image.tobytes())
+    seen = sample.intrinsics
+    assert seen is not None
     k = [seen.fx, 0.0, seen.cx, 0.0, seen.fy, seen.cy, 0.0, 0.0, 1.0]
     info = CameraInfo(height=height, width=width, distortion_model="plumb_bob", d=[0.0] * 5, k=k)
     info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
