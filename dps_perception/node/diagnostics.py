@@ -19,7 +19,8 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 
 
 class Health:
-    """What happened to the last frames. Each field is written by one thread; readers may see one frame less.
+    """What happened to the last frames. Stages write from their threads, each field whole; readers may see
+    one frame less.
 
     Attributes:
         calibration_error: why the last CameraInfo was refused; empty where it was taken.
