@@ -9,8 +9,6 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 from dps_msgs.msg import InstanceArray, PanopticInfo, PipelineStats
-from dps_perception.node.parameters import Parameters
-from dps_perception.node.pipeline import stages_alone
 from dps_perception.node.spin import spin_until
 
 
@@ -214,14 +212,6 @@ def test_deactivating_publishes_what_is_on_its_way(rig):
     r.node.trigger_deactivate()
     assert r.node.state == "inactive"
     r.until(lambda: r.stamps("panoptic") == [1, 2])
-
-
-@pytest.mark.parametrize(
-    ("overlap", "device", "idle"),
-    [("auto", "cpu", 2), ("auto", "cuda:0", 0), ("none", "cuda:0", 2), ("publish", "cpu", 1), ("all", "cpu", 0)],
-)
-def test_what_overlaps(overlap, device, idle):
-    assert stages_alone(Parameters(overlap=overlap), device) == idle
 
 
 def test_beside_a_processor_a_frame_is_finished_before_the_next_is_decoded(rig):

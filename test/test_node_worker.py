@@ -5,6 +5,8 @@ from dataclasses import asdict
 
 import pytest
 
+from dps_perception.node.parameters import Parameters
+from dps_perception.node.pipeline import stages_alone
 from dps_perception.node.throttle import Throttle
 from dps_perception.node.worker import Counts, Worker
 
@@ -270,6 +272,14 @@ def test_an_item_is_taken_up_when_as_many_stages_are_idle_as_asked(chain, alone,
     chain.go("network", "publish", times=100)
     drained(chain)
     assert chain.stages["publish"].done == [*at_once, 9]
+
+
+@pytest.mark.parametrize(
+    ("overlap", "device", "idle"),
+    [("auto", "cpu", 2), ("auto", "cuda:0", 0), ("none", "cuda:0", 2), ("publish", "cpu", 1), ("all", "cpu", 0)],
+)
+def test_what_overlaps(overlap, device, idle):
+    assert stages_alone(Parameters(overlap=overlap), device) == idle
 
 
 def test_throttle_logs_the_first_then_counts():
