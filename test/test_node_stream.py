@@ -132,7 +132,7 @@ def test_live_parameters_apply_on_the_next_frame(rig):
 
 
 def test_a_slow_model_drops_the_oldest_frames_and_counts_them(rig):
-    r = rig(qos_input_depth=10, qos_output_depth=10)
+    r = rig(overlap="none", qos_input_depth=10, qos_output_depth=10)
     r.listen(panoptic=Image, stats=PipelineStats)
     r.ready()
     r.predictor.free.clear()
@@ -214,8 +214,8 @@ def test_deactivating_publishes_what_is_on_its_way(rig):
     r.until(lambda: r.stamps("panoptic") == [1, 2])
 
 
-def test_beside_a_processor_a_frame_is_finished_before_the_next_is_decoded(rig):
-    r = rig()
+def test_without_overlap_a_frame_is_finished_before_the_next_is_decoded(rig):
+    r = rig(overlap="none")
     r.listen(stats=PipelineStats)
     r.ready()
     r.predictor.free.clear()

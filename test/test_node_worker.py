@@ -275,11 +275,18 @@ def test_an_item_is_taken_up_when_as_many_stages_are_idle_as_asked(chain, alone,
 
 
 @pytest.mark.parametrize(
-    ("overlap", "device", "idle"),
-    [("auto", "cpu", 2), ("auto", "cuda:0", 0), ("none", "cuda:0", 2), ("publish", "cpu", 1), ("all", "cpu", 0)],
+    ("overlap", "device", "cores", "idle"),
+    [
+        ("auto", "cpu", 2, 2),
+        ("auto", "cpu", 4, 0),
+        ("auto", "cuda:0", 2, 0),
+        ("none", "cuda:0", 8, 2),
+        ("publish", "cpu", 2, 1),
+        ("all", "cpu", 2, 0),
+    ],
 )
-def test_what_overlaps(overlap, device, idle):
-    assert stages_alone(Parameters(overlap=overlap), device) == idle
+def test_what_overlaps(overlap, device, cores, idle):
+    assert stages_alone(Parameters(overlap=overlap), device, cores) == idle
 
 
 def test_throttle_logs_the_first_then_counts():

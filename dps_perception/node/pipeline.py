@@ -8,6 +8,7 @@ a subscription to the bytes alone, which would have to parse them here, saves no
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -32,23 +33,25 @@ from .parameters import Parameters
 from .scene import Scene, View
 
 LoadPredictor = Callable[..., Predictor]
+MANY_CORES = 4
 OVERLAP = {"none": 2, "publish": 1, "all": 0}
 """What may be worked on at once -> how many stages must be idle before the next frame is taken up (`Worker.alone`).
 
 "none": one frame at a time, the newest there is. "publish": the next frame is decoded and run while the last one is
 published. "all": frames are decoded ahead as well, and decoded again when a newer one comes before the model is free.
 
-Beside a GPU the processor is idle while the network runs, so all of it overlaps. On a processor the network has every
-core, and what overlaps takes them from it: measured on two (busy) cores, 512x1024, R18 in OpenVINO bf16, all outputs
-received by another process, 15 frames/s sent, median of 12 phases of 5 s taken in turns:
+Beside a GPU the processor is idle while the network runs, so "auto" overlaps all of it. On a processor the network has
+every core, and what overlaps takes them from it: measured on two (busy) cores, 512x1024, R18 in OpenVINO bf16, all
+outputs received by another process, 15 frames/s sent, medians of two series of four phases for each, in turns:
 
-    none       a frame every 407 ms, 444 ms from the image to its last output (417 ms to the panoptic labels)
-    publish    a frame every 386 ms, 485 ms (433 ms)
-    all        a frame every 377 ms, 472 ms (420 ms)
+    none       a frame every 407, 387 ms; from the image to its last output 444, 436 ms, to its labels 417, 400 ms
+    publish    a frame every 386, 363 ms;                                   485, 449 ms,               433, 406 ms
+    all        a frame every 377, 359 ms;                                   472, 444 ms,               420, 395 ms
 
-5 to 7 % more frames, each 6 to 9 % older: robots brake for what is new, so "auto" overlaps nothing there. Within a
-frame, publishing from a thread of its own while the next message is filled brings nothing: `publish` holds the GIL and
-both are bound by memory (27 ms instead of 23).
+5 to 8 % more frames, each 2 to 9 % older: nothing won on two cores, and "auto" overlaps nothing there. Publishing keeps
+one core busy, so from `MANY_CORES` on it takes a smaller share from the network than its own time; that is reckoned,
+not measured. Within a frame, publishing from a thread of its own while the next message is filled brings nothing:
+`publish` holds the GIL, and both are bound by memory (27 ms instead of 23).
 """
 
 
@@ -121,10 +124,11 @@ class Pipeline:
         self._health = health
         self._warn = warn
         self._now_ns = now_ns
+        self._cores = len(os.sched_getaffinity(0))
 
     def alone(self) -> int:
         """See `stages_alone`, for the model and the parameters of now."""
-        return stages_alone(self.parameters, self.predictor.device)
+        return stages_alone(self.parameters, self.predictor.device, self._cores)
 
     def decode(self, job: Job) -> Decoded:
         """First stage.
@@ -227,11 +231,11 @@ class Pipeline:
         )
 
 
-def stages_alone(parameters: Parameters, device: str) -> int:
+def stages_alone(parameters: Parameters, device: str, cores: int) -> int:
     """How many stages must be idle before the next frame is taken up, see `OVERLAP`."""
     if parameters.overlap != AUTO:
         return OVERLAP[parameters.overlap]
-    return OVERLAP["none" if device == "cpu" else "all"]
+    return OVERLAP["none" if device == "cpu" and cores < MANY_CORES else "all"]
 
 
 def view_of(parameters: Parameters) -> View:
