@@ -74,11 +74,20 @@ class FakePredictor:
         self.free.set()
         self.warm = self.closed = False
 
-    def predict(self, rgb, intrinsics=None):
+    def prepare(self, rgb, intrinsics=None):
+        return self, rgb, intrinsics
+
+    def infer(self, prepared):
+        owner, rgb, intrinsics = prepared
+        assert owner is self
         self.threads.add(threading.current_thread().name)
         self.seen.append((int(rgb[0, 0, 0]), intrinsics, self.thresholds))
         self.free.wait(10)
-        return fake_prediction(*rgb.shape[:2])
+        return rgb.shape[:2]
+
+    def fuse(self, tensors, prepared):
+        self.threads.add(threading.current_thread().name)
+        return fake_prediction(*tensors)
 
     def warm_up(self):
         self.warm = True

@@ -31,7 +31,7 @@ def test_the_same_answer_as_fp32_pytorch_and_the_memory_comes_back(name, precisi
         small_weights, backend=name, device="cuda", precision=precision, mode=mode, cache=tmp_path
     )
     predictor.warm_up()
-    assert all(t.device.type == "cuda" for t in predictor.tensors(image).values())
+    assert all(t.device.type == "cuda" for t in predictor.infer(predictor.prepare(image)).values())
     seen = [predictor.predict(image) for _ in range(3)]
     assert agreement(CITYSCAPES, [expected] * 3, seen).reaches(precision)
     predictor.close()

@@ -50,7 +50,7 @@ def test_latencies_from_image_to_last_output(tmp_path: Path) -> None:
                     data=pixel,
                 )
                 writer.write(topic, "sensor_msgs/msg/Image", arrival_ms * 10**6, message)
-            stages = ("decode", "preprocess", "fusion", "publish", "processing", "latency")
+            stages = ("decode", "preprocess", "fusion", "publish", "waiting", "processing", "latency")
             zero = {f"{stage}_ms": 0.0 for stage in stages}
             counts = dict.fromkeys(("frames_in", "frames_processed", "frames_dropped", "device_bytes"), 0)
             message = writer.new(

@@ -52,8 +52,8 @@ DESIGN = {
         "classes": "sequence<dps_msgs/ClassInfo>",
     },
     "PipelineStats": {"header": "std_msgs/Header", "backend": "string", "precision": "string"}
-    | dict.fromkeys(("decode_ms", "preprocess_ms", "inference_ms", "fusion_ms", "publish_ms", "processing_ms"), "float")
-    | {"latency_ms": "float", "rate_hz": "float"}
+    | dict.fromkeys(("decode_ms", "preprocess_ms", "inference_ms", "fusion_ms", "publish_ms", "waiting_ms"), "float")
+    | {"processing_ms": "float", "latency_ms": "float", "rate_hz": "float"}
     | dict.fromkeys(("frames_in", "frames_processed", "frames_dropped", "device_bytes"), "uint64")
     | {"switching_to": "string", "switch_error": "string"},
 }

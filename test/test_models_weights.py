@@ -135,6 +135,19 @@ def test_predictor_answers_on_the_image_grid(weights):
     assert (predictor.backend_name, predictor.precision, predictor.device) == ("torch", "fp32", "cpu")
 
 
+def test_images_prepared_ahead_are_answered_as_one_by_one(weights):
+    predictor = Predictor.load(weights, precision="fp32", thresholds=FusionThresholds(score_things=0, score_stuff=0))
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 128, 3), dtype=np.uint8)
+    expected = [predictor.predict(image) for image in images]
+    prepared = [predictor.prepare(image) for image in images]
+    seen = [predictor.fuse(predictor.infer(each), each) for each in prepared]
+    for one, other in zip(seen, expected, strict=True):  # the first is unchanged by the second
+        np.testing.assert_array_equal(one.panoptic, other.panoptic)
+        np.testing.assert_array_equal(one.depth_m, other.depth_m)
+        np.testing.assert_array_equal(one.confidence, other.confidence)
+    assert all(one.timings_ms.keys() == {"preprocess", "inference", "fusion"} for one in seen)
+
+
 def test_depth_follows_the_cameras_focal_length(weights):
     predictor = Predictor.load(weights, precision="fp32")
     image = np.zeros((64, 128, 3), np.uint8)

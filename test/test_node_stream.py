@@ -36,7 +36,7 @@ def test_a_frame_comes_out_as_it_went_in(rig):
     info = r.got["panoptic_info"][0]
     assert (info.label_divisor, info.void_class_id, info.void_panoptic_id) == (256, 255, 65535)
     assert (info.classes[CAR].name, info.classes[CAR].is_thing, info.weights_sha256) == ("car", True, "ab" * 32)
-    assert r.predictor.threads == {"dps_worker"}
+    assert r.predictor.threads == {"dps_network"}
     assert r.predictor.seen[0][1].fx == 20.0
 
 
@@ -151,7 +151,7 @@ def test_classes_are_left_out_of_the_cloud_at_run_time(rig):
 
 
 def test_a_slow_model_drops_the_oldest_frames_and_counts_them(rig):
-    r = rig(qos_input_depth=10, qos_output_depth=10)
+    r = rig(overlap="none", qos_input_depth=10, qos_output_depth=10)
     r.listen(panoptic=Image, stats=PipelineStats)
     r.ready()
     r.predictor.free.clear()
@@ -171,13 +171,82 @@ def test_a_backend_that_throws_loses_one_frame(rig):
     r = rig()
     r.listen(panoptic=Image)
     r.ready()
-    predict, r.predictor.predict = r.predictor.predict, lambda *_: (_ for _ in ()).throw(RuntimeError("device lost"))
+    infer, r.predictor.infer = r.predictor.infer, lambda *_: (_ for _ in ()).throw(RuntimeError("device lost"))
     r.send(1)
     r.until(lambda: r.warnings)
     assert "device lost" in r.warnings[0][1]
-    r.predictor.predict = predict
+    r.predictor.infer = infer
     r.send(2)
     r.until(lambda: r.stamps("panoptic") == [2])
+
+
+def test_an_output_that_can_not_be_made_loses_one_frame(rig):
+    r = rig()
+    r.listen(panoptic=Image)
+    r.ready()
+    publish, r.node._outputs.publish = r.node._outputs.publish, lambda _: (_ for _ in ()).throw(RuntimeError("no room"))
+    r.send(1)
+    r.until(lambda: r.warnings)
+    assert "no room" in r.warnings[0][1]
+    r.node._outputs.publish = publish
+    r.send(2)
+    r.until(lambda: r.stamps("panoptic") == [2])
+
+
+def two_on_their_way(r):
+    """Frame 1 is held up in the model, frame 2 is decoded and waits for it."""
+    r.predictor.free.clear()
+    r.send(1)
+    r.until(lambda: len(r.predictor.seen) == 1)
+    r.send(2)
+    r.until(lambda: any(r.node._worker._places[1]))
+
+
+def test_a_frame_keeps_the_parameters_that_it_was_decoded_with(rig):
+    r = rig(overlap="all", qos_output_depth=10)
+    r.listen(points=PointCloud2)
+    r.ready()
+    two_on_their_way(r)
+    r.node.set_parameters(overrides(point_stride=2, score_threshold_things=0.9))
+    r.predictor.free.set()
+    r.until(lambda: len(r.got["points"]) == 2)
+    r.send(3)
+    r.until(lambda: len(r.got["points"]) == 3)
+    assert [message.width for message in r.got["points"]] == [32, 32, 16]
+    assert [thresholds.score_things for *_, thresholds in r.predictor.seen] == [0.2, 0.2, 0.9]
+
+
+def test_deactivating_publishes_what_is_on_its_way(rig):
+    r = rig(overlap="all", qos_output_depth=10)
+    r.listen(panoptic=Image)
+    r.ready()
+    two_on_their_way(r)
+    drain = r.node._worker.drain
+
+    def draining(timeout_s):
+        r.predictor.free.set()
+        return drain(timeout_s)
+
+    r.node._worker.drain = draining
+    r.node.trigger_deactivate()
+    assert r.node.state == "inactive"
+    r.until(lambda: r.stamps("panoptic") == [1, 2])
+
+
+def test_without_overlap_a_frame_is_finished_before_the_next_is_decoded(rig):
+    r = rig(overlap="none")
+    r.listen(stats=PipelineStats)
+    r.ready()
+    r.predictor.free.clear()
+    r.send(1)
+    r.until(lambda: len(r.predictor.seen) == 1)
+    r.send(2)
+    r.until(lambda: any(r.node._worker._places[0]))
+    assert not any(r.node._worker._places[1])
+    r.predictor.free.set()
+    r.until(lambda: len(r.got["stats"]) == 2)
+    stats = r.got["stats"][1]
+    assert stats.processing_ms >= stats.waiting_ms > stats.decode_ms + stats.publish_ms
 
 
 def test_compressed_images_are_found_by_type(rig):

@@ -95,6 +95,25 @@ def test_it_never_takes_over_in_the_middle_of_a_frame(rig):
     assert r.got["stats"][0].frames_processed == 1
 
 
+def test_a_frame_that_was_prepared_for_the_old_one_is_prepared_again(rig):
+    r = rig(overlap="all", qos_output_depth=10)
+    r.listen(stats=PipelineStats)
+    r.ready()
+    old = r.loaded[0]
+    old.free.clear()
+    r.send(1)
+    r.until(lambda: old.seen)
+    r.send(2)
+    r.until(lambda: any(r.node._worker._places[1]))
+    gate("onnxruntime").set()
+    set_(r, backend="onnxruntime")
+    r.until(lambda: len(r.loaded) == 2 and r.loaded[1].warm and r.node._worker._jobs)
+    old.free.set()
+    r.until(lambda: len(r.got["stats"]) == 2)
+    assert [stats.backend for stats in r.got["stats"]] == ["torch", "onnxruntime"]
+    assert (len(old.seen), len(r.loaded[1].seen)) == (1, 1)
+
+
 def test_a_failure_leaves_the_old_one_and_is_told_everywhere(rig):
     r = rig()
     r.listen(stats=PipelineStats, diagnostics=DiagnosticArray)

@@ -1,11 +1,12 @@
-"""The mailbox keeps the newest frame, one thread does the work, warnings don't flood, images find their CameraInfo."""
+"""Only the newest frame waits before each stage, each stage is one thread, jobs run between; warnings don't flood."""
 
 import threading
+from dataclasses import asdict
 
 import pytest
-from node_fakes import camera_info, image
 
-from dps_perception.node.pairing import Pairing
+from dps_perception.node.parameters import Parameters
+from dps_perception.node.pipeline import stages_alone
 from dps_perception.node.throttle import Throttle
 from dps_perception.node.worker import Counts, Worker
 
@@ -38,7 +39,7 @@ def errors():
 
 @pytest.fixture
 def worker(slow, errors):
-    worker = Worker(slow, errors.append)
+    worker = Worker({"work": slow}, errors.append)
     yield worker
     slow.go.release(100)
     worker.close(10)
@@ -108,11 +109,184 @@ def test_drain_waits_for_the_item_in_work_and_drops_the_waiting_one(worker, slow
 
 
 def test_close_ends_the_thread_and_refuses_jobs(slow, errors):
-    worker = Worker(slow, errors.append)
+    worker = Worker({"work": slow}, errors.append)
     worker.close(10)
     with pytest.raises(RuntimeError, match="closed"):
         worker.call(lambda: None)
-    assert not worker._thread.is_alive()
+    assert not any(thread.is_alive() for thread in worker._threads)
+
+
+class Chain:
+    """Three stages that can be held up one by one; what a stage hands on is what it got."""
+
+    NAMES = ("decode", "network", "publish")
+
+    def __init__(self, alone=0):
+        self.alone, self.errors = alone, []
+        self.stages = {name: Slow() for name in self.NAMES}
+        links = {name: lambda item, stage=stage: (stage(item), item)[1] for name, stage in self.stages.items()}
+        self.worker = Worker(links, self.errors.append, "network", lambda: self.alone)
+
+    def begin(self, name):
+        begin(self.stages[name])
+
+    def go(self, *names, times=1):
+        for name in names:
+            self.stages[name].go.release(times)
+
+    def waiting(self, *expected):
+        """Wait until so many items wait before each stage."""
+        with self.worker._changed:
+            assert self.worker._changed.wait_for(
+                lambda: tuple(len(place) for place in self.worker._places) == expected, 10
+            )
+
+    def fill(self):
+        """1 is published, 2 in the network, 3 decoded."""
+        for item, names in ((1, ("decode", "network")), (2, ("decode",)), (3, ())):
+            self.worker.submit(item)
+            self.begin("decode")
+            for name, following in zip(names, self.NAMES[1:], strict=False):
+                self.go(name)
+                self.begin(following)
+
+
+@pytest.fixture
+def chain():
+    made = Chain()
+    yield made
+    made.go(*Chain.NAMES, times=100)
+    made.worker.close(10)
+
+
+def test_stages_work_on_three_items_at_once_on_threads_of_their_own_and_in_order(chain):
+    chain.fill()
+    chain.go("publish", times=100)
+    chain.go("network")
+    chain.begin("publish")
+    chain.go("decode", "network")
+    assert drained(chain) == Counts(received=3, done=3, dropped=0)
+    assert chain.stages["publish"].done == [1, 2, 3]
+    assert len(set.union(*(stage.threads for stage in chain.stages.values()))) == 3
+
+
+def drained(chain):
+    """Counts once nothing is on its way."""
+    worker = chain.worker
+    with worker._changed:
+        assert worker._changed.wait_for(lambda: worker._idle(0, 3), 10)
+        return worker._counts
+
+
+@pytest.mark.parametrize(
+    ("slowest", "waiting"), [("decode", (1, 0, 0)), ("network", (0, 1, 0)), ("publish", (0, 0, 1))]
+)
+def test_before_each_stage_only_the_newest_waits_and_the_older_are_counted(chain, slowest, waiting):
+    chain.go(*(name for name in Chain.NAMES if name != slowest), times=100)
+    for item in (1, 2, 3, 4):
+        chain.worker.submit(item)
+        if item == 1:
+            chain.begin(slowest)
+        elif slowest != "decode":  # let each come as far as it can
+            chain.waiting(*waiting)
+            counted(chain, dropped=item - 2)
+    assert chain.worker.counts == Counts(received=4, done=0, dropped=2)
+    chain.go(slowest)
+    counted(chain, done=1)
+    chain.go(slowest)
+    assert drained(chain) == Counts(received=4, done=2, dropped=2)
+    assert chain.stages["publish"].done == [1, 4]
+
+
+def counted(chain, **expected):
+    """Wait until these counts are as expected."""
+    with chain.worker._changed:
+        assert chain.worker._changed.wait_for(lambda: expected.items() <= asdict(chain.worker._counts).items(), 10)
+
+
+@pytest.mark.parametrize("bad", Chain.NAMES)
+def test_an_error_in_any_stage_loses_that_item_only(chain, bad):
+    def fail(_):
+        raise ValueError(f"bad in {bad}")
+
+    index = Chain.NAMES.index(bad)
+    good, chain.worker._stages[index] = chain.worker._stages[index], fail
+    chain.go(*Chain.NAMES, times=100)
+    chain.worker.submit(1)
+    assert drained(chain) == Counts(received=1)
+    chain.worker._stages[index] = good
+    chain.worker.submit(2)
+    assert drained(chain) == Counts(received=2, done=1)
+    assert [str(e) for e in chain.errors] == [f"bad in {bad}"]
+    assert chain.stages["publish"].done == [2]
+
+
+def test_drain_finishes_what_is_in_every_stage(chain):
+    chain.fill()
+    chain.worker.submit(4)
+    assert not chain.worker.drain(0.01)
+    chain.go(*Chain.NAMES, times=100)
+    assert chain.worker.drain(10)
+    assert chain.stages["publish"].done[:1] + chain.stages["publish"].done[-1:] == [1, 3]
+    assert 4 not in chain.stages["decode"].done
+
+
+def test_close_finishes_what_is_in_every_stage():
+    chain = Chain()
+    chain.fill()
+    chain.worker.submit(4)
+    chain.worker.call(lambda: chain.go("decode", "publish", times=100))
+    chain.go("network", times=100)
+    chain.worker.close(10)
+    assert chain.stages["publish"].done[:1] + chain.stages["publish"].done[-1:] == [1, 3]
+    assert not any(thread.is_alive() for thread in chain.worker._threads)
+
+
+def test_jobs_run_between_two_items_of_their_stage_while_the_others_go_on(chain):
+    chain.fill()
+    ran = chain.worker.call(lambda: (threading.current_thread(), list(chain.stages["network"].done)))
+    chain.go("decode")
+    chain.waiting(0, 1, 0)
+    chain.go("network")
+    thread, done = ran.result(10)
+    assert done == [1, 2]
+    assert chain.stages["network"].threads == {thread}
+    assert chain.stages["publish"].done == []  # 1 is still held up there
+
+
+@pytest.mark.parametrize(("alone", "at_once"), [(2, {1: "publish"}), (1, {1: "publish", 2: "network"})])
+def test_an_item_is_taken_up_when_as_many_stages_are_idle_as_asked(chain, alone, at_once):
+    chain.alone = alone
+    chain.go("decode", times=100)
+    for item, name in at_once.items():
+        chain.worker.submit(item)
+        for passed in Chain.NAMES[: Chain.NAMES.index(name)]:
+            chain.begin(passed)
+            if passed != "decode":
+                chain.go(passed)
+        chain.begin(name)
+    chain.worker.submit(8)
+    chain.worker.submit(9)  # 8 was never decoded
+    assert chain.worker.counts.dropped == 1
+    assert chain.stages["decode"].done == list(at_once)
+    chain.go("network", "publish", times=100)
+    drained(chain)
+    assert chain.stages["publish"].done == [*at_once, 9]
+
+
+@pytest.mark.parametrize(
+    ("overlap", "device", "cores", "idle"),
+    [
+        ("auto", "cpu", 2, 2),
+        ("auto", "cpu", 4, 0),
+        ("auto", "cuda:0", 2, 0),
+        ("none", "cuda:0", 8, 2),
+        ("publish", "cpu", 2, 1),
+        ("all", "cpu", 2, 0),
+    ],
+)
+def test_what_overlaps(overlap, device, cores, idle):
+    assert stages_alone(Parameters(overlap=overlap), device, cores) == idle
 
 
 def test_throttle_logs_the_first_then_counts():
@@ -124,125 +298,3 @@ def test_throttle_logs_the_first_then_counts():
     now[0] = 5.0
     throttle("step", "wrong step")
     assert lines == ["wrong step", "zero size", "wrong step (2 more like this since the last warning)"]
-
-
-class Paired:
-    """A Pairing with a clock in hand; `frames` holds (image second, CameraInfo second or None)."""
-
-    def __init__(self, slop_s=0.0, timeout_s=1.0):
-        self.now, self.frames, self.reasons = 0.0, [], []
-        self.pairing = Pairing(slop_s, timeout_s, self.on_frame, self.reasons.append, lambda: self.now)
-
-    def on_frame(self, image, info):
-        self.frames.append((seconds(image), None if info is None else seconds(info)))
-
-    def image(self, at):
-        self.pairing.image(image(stamp=stamp(at)))
-
-    def info(self, at):
-        self.pairing.camera_info(camera_info(stamp=stamp(at)))
-
-
-def stamp(at):
-    return int(at), round((at - int(at)) * 1e9)
-
-
-def seconds(message):
-    return message.header.stamp.sec + message.header.stamp.nanosec / 1e9
-
-
-def test_equal_stamps_are_paired_in_either_order():
-    p = Paired()
-    p.image(1)
-    p.info(1)
-    p.info(2)
-    p.image(2)
-    assert p.frames == [(1, 1), (2, 2)]
-
-
-def test_an_image_whose_partner_was_lost_goes_alone_when_the_next_comes():
-    p = Paired()
-    p.image(1)
-    p.image(2)
-    p.info(2)
-    assert p.frames == [(1, None), (2, 2)]
-    assert p.reasons == []  # one lost message is no news
-
-
-def test_the_last_image_of_a_stream_goes_alone_after_the_timeout():
-    p = Paired()
-    p.image(1)
-    p.now = 0.9
-    p.pairing.tick()
-    assert p.frames == []
-    p.now = 1.0
-    p.pairing.tick()
-    assert p.frames == [(1, None)]
-
-
-def test_without_camera_info_images_wait_at_first_and_then_no_more():
-    p = Paired(timeout_s=1.0)
-    for i in range(5):
-        p.now = i * 0.4
-        p.image(i)
-    assert p.frames == [(0, None), (1, None), (2, None), (3, None), (4, None)]  # 3 and 4 at once
-    assert p.pairing.alone
-    assert p.reasons[-1] == "no camera_info arrives"
-
-
-def test_camera_info_that_comes_late_brings_3d_back():
-    p = Paired(timeout_s=1.0)
-    for i in (1, 2, 3):
-        p.now = float(i)
-        p.image(i)
-    assert p.pairing.alone
-    p.info(3)  # too late for image 3, which is not processed twice
-    p.now = 4.0
-    p.image(4)
-    p.info(4)
-    assert p.frames == [(1, None), (2, None), (3, None), (4, 4)]
-    assert not p.pairing.alone
-
-
-def test_stamps_that_differ_are_named_with_the_cure():
-    p = Paired()
-    for i in range(4):
-        p.now = float(i)
-        p.info(i + 0.012)
-        p.image(i)
-    assert p.frames == [(0, None), (1, None), (2, None), (3, None)]
-    assert (
-        p.reasons[-1]
-        == "the stamp of camera_info differs from the image's by 0.012 s, although sync_slop=0 wants it equal"
-    )
-
-
-def test_slop_pairs_near_stamps():
-    p = Paired(slop_s=0.02)
-    for i in range(3):
-        p.image(i)
-        p.info(i + 0.012)
-    assert p.frames == [(0, 0.012), (1, 1.012), (2, 2.012)]
-
-
-@pytest.mark.parametrize("slop_s", [0.0, 0.02])
-def test_a_bag_that_starts_again_is_paired_from_its_first_frame(slop_s):
-    p = Paired(slop_s)
-    for i in range(100, 110):  # unmatched stamps fill the queues
-        p.image(i)
-        p.info(i + 0.5)
-    p.frames.clear()
-    for i in (1, 2, 3):
-        p.image(i)
-        p.info(i)
-    assert [f for f in p.frames if f[0] < 100] == [(1, 1), (2, 2), (3, 3)]
-    assert p.pairing.jumps == 1
-
-
-def test_images_without_stamps_are_all_processed():
-    p = Paired()
-    for _ in range(3):
-        p.image(0)
-        p.now += 1
-        p.pairing.tick()
-    assert p.frames == [(0, None)] * 3

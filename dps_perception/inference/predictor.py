@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..camera import Intrinsics
 from ..data.resize import letterbox
 from ..errors import ConfigError, ImageError
 from ..models.efficientdps import SIZE_MULTIPLE, STRIDE
-from ..models.fusion import FusionThresholds, fuse
+from ..models.fusion import FusionThresholds, fuse, warm_up
 from ..models.weights import ModelInfo
 from ..types import OutputGrid, Prediction
 from .backends.base import Backend, Progress
@@ -21,8 +22,30 @@ from .backends.model_file import open_model
 from .backends.registry import AUTO, open_backend
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """An image on the network's grid, made by `Predictor.prepare` for that predictor alone.
+
+    Attributes:
+        padded: (h, w, 3) uint8 of the network's input size; it may share the image's memory.
+        grid: where the image lies on it.
+        depth_scale: factor on the depth for the camera's focal length.
+        timings_ms: milliseconds of each stage so far; `fuse` hands them to the prediction.
+    """
+
+    padded: NDArray[np.uint8]
+    grid: OutputGrid
+    depth_scale: float
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
 class Predictor:
-    """Runs one weights file: letterbox -> backend -> fusion.
+    """Runs one weights file: prepare (letterbox) -> infer (backend) -> fuse.
+
+    The three can be called apart, so that images are prepared on another thread. `infer` and the `fuse` of its tensors
+    belong to one thread, which owns the device: the tensors are valid only until the next `infer`, and copying them so
+    that both could go on at once (13 MB at 512x1024) would cost more than it brings, because fusion and network want
+    the same cores, or the same GPU.
 
     Attributes:
         model: what the weights file says about itself.
@@ -113,39 +136,55 @@ class Predictor:
         Raises:
             ImageError: not a non-empty (H, W, 3) uint8 array.
         """
+        prepared = self.prepare(rgb, intrinsics)
+        return self.fuse(self.infer(prepared), prepared)
+
+    def prepare(self, rgb: NDArray[np.uint8], intrinsics: Intrinsics | None = None) -> Prepared:
+        """Bring an image to the network's size; on any thread, arguments and errors as in `predict`."""
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
             raise ImageError(f"image is {rgb.dtype} with shape {rgb.shape}; expected non-empty (H, W, 3) uint8 RGB")
         started = time.perf_counter()
         padded, scale_y, scale_x = letterbox(rgb, *self.input_size)
-        resized = time.perf_counter()
-        tensors = self.backend.run(padded[None])
-        ran = time.perf_counter()
         depth_scale = self.input_size[1] / self.model.input_size[1]  # without calibration: the training camera's view
         if intrinsics is not None:
             depth_scale = self.model.depth_scale(intrinsics.fx * scale_x)
         grid = OutputGrid(rgb.shape[0], rgb.shape[1], scale_y, scale_x)
-        prediction = fuse(
-            tensors, self.model.label_space, self.thresholds, grid, STRIDE, self.model.max_depth_m, depth_scale
-        )
-        prediction.timings_ms.update(
-            preprocess=1e3 * (resized - started),
-            inference=1e3 * (ran - resized),
-            fusion=1e3 * (time.perf_counter() - ran),
-        )
-        return prediction
+        return Prepared(padded, grid, depth_scale, {"preprocess": _ms_since(started)})
 
-    def tensors(self, rgb: NDArray[np.uint8]) -> dict[str, Tensor]:
-        """The network's raw output for one image, valid until the next one; see `EfficientDPS.forward`."""
-        return self.backend.run(letterbox(rgb, *self.input_size)[0][None])
+    def infer(self, prepared: Prepared) -> dict[str, Tensor]:
+        """Run the network: its raw output, see `EfficientDPS.forward`; valid until the next `infer`.
+
+        Raises:
+            BackendError: the predictor was closed, or the device is out of memory.
+        """
+        started = time.perf_counter()
+        tensors = self.backend.run(prepared.padded[None])
+        prepared.timings_ms["inference"] = _ms_since(started)
+        return tensors
+
+    def fuse(self, tensors: dict[str, Tensor], prepared: Prepared) -> Prediction:
+        """Make the prediction of `infer`'s tensors; its arrays stay as they are when the next image is fused."""
+        started = time.perf_counter()
+        model = self.model
+        prediction = fuse(
+            tensors, model.label_space, self.thresholds, prepared.grid, STRIDE, model.max_depth_m, prepared.depth_scale
+        )
+        prediction.timings_ms.update(prepared.timings_ms, fusion=_ms_since(started))
+        return prediction
 
     def warm_up(self) -> None:
         """Run once on a blank image, so that the first real frame is not slower than the rest."""
         self.backend.warm_up()
+        warm_up(self.model.label_space, self.backend.device)
         self.predict(np.zeros((*self.input_size, 3), np.uint8))
 
     def close(self) -> None:
         """Free the network and its device memory."""
         self.backend.close()
+
+
+def _ms_since(started: float) -> float:
+    return 1e3 * (time.perf_counter() - started)
 
 
 def _check_size(input_size: tuple[int, int]) -> None:

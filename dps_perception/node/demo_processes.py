@@ -125,6 +125,11 @@ class Children:
     def running(self, name: str) -> bool:
         return self._processes[name].poll() is None
 
+    def cpu_s(self, name: str) -> float:
+        """User and system time that a child has used [s]."""
+        fields = Path(f"/proc/{self._processes[name].pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def check(self, *names: str) -> None:
         """Raise ChildError if one of these has ended."""
         for name in names:

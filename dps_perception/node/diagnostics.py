@@ -19,7 +19,7 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 
 
 class Health:
-    """What happened to the last frames. Each field is written by one thread; readers may see one frame less.
+    """What happened to the last frames. Stages write fields from their threads; readers may see one frame less.
 
     Attributes:
         calibration_error: why the last CameraInfo was refused; empty where it was taken.

@@ -202,14 +202,15 @@ def box_markers(instances: InstanceArray, scene: Scene) -> MarkerArray:
 
 OUTPUTS: dict[str, tuple[type, Callable[[Encoder, Scene], Any]]] = {
     "panoptic": (Image, Encoder.panoptic),
-    "semantic": (Image, Encoder.semantic),
-    "confidence": (Image, Encoder.confidence),
     "depth": (Image, Encoder.depth),
     "camera_info": (CameraInfo, Encoder.camera_info),
-    "points": (PointCloud2, Encoder.points),
+    "semantic": (Image, Encoder.semantic),
+    "confidence": (Image, Encoder.confidence),
     "instances": (InstanceArray, Encoder.instances),
     "markers": (MarkerArray, Encoder.markers),
+    "points": (PointCloud2, Encoder.points),
     "overlay": (Image, Encoder.overlay),
     "depth_color": (Image, Encoder.depth_color),
 }
-"""Topic below `~/`, type, and what makes the message (None: withheld for want of a calibration)."""
+"""Topic below `~/`, type, and what makes the message (None: withheld for want of a calibration), in the order in which
+they are published: what is small and acted upon before what is large or only looked at."""

@@ -1,11 +1,13 @@
 """dps_node: a camera stream in, panoptic labels, depth, points and instances out. Lifecycle and wiring.
 
-The way of a frame stands in `pipeline`; here: Inputs -> Worker (latest frame only) -> Pipeline -> Outputs.
+The way of a frame stands in `pipeline`; here: Inputs -> Worker (latest frame only, a thread for each stage of the
+Pipeline) -> Outputs.
 """
 
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -82,7 +84,12 @@ class DpsNode(LifecycleNode):
         try:
             decoder = Decoder()
             self._outputs = Outputs(self, parameters, self._warn)
-            worker = self._worker = Worker(self._process, self._on_error)
+            stages: dict[str, Callable[[Any], Any]] = {
+                "decode": lambda job: pipeline.decode(job),
+                "network": lambda decoded: pipeline.infer(decoded),
+                "publish": lambda predicted: pipeline.publish(predicted),
+            }
+            worker = self._worker = Worker(stages, self._on_error, "network", lambda: pipeline.alone())
             predictor = worker.call(lambda: self._build(parameters, self._progress)).result()
         except (DpsError, OSError, RuntimeError) as error:
             self._failure = str(error)
@@ -94,7 +101,7 @@ class DpsNode(LifecycleNode):
             raise
         self._running, self.health.switch_error = parameters, ""
         self._switcher = Switcher(self._build, self._swap, self._on_switched, self._progress, self.health)
-        self._pipeline = Pipeline(
+        pipeline = self._pipeline = Pipeline(
             predictor,
             decoder,
             self._outputs,
@@ -116,7 +123,7 @@ class DpsNode(LifecycleNode):
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe; the frame in work is still published."""
+        """Unsubscribe; frames in work are still published."""
         self._pause()
         return super().on_deactivate(state)
 
@@ -150,7 +157,7 @@ class DpsNode(LifecycleNode):
     def _pause(self) -> None:
         self._inputs.stop()
         if self._worker is not None and not self._worker.drain(DRAIN_S):
-            self.get_logger().error(f"the frame in work did not end within {DRAIN_S:g} s")
+            self.get_logger().error(f"the frames in work did not end within {DRAIN_S:g} s")
 
     def _release(self) -> None:
         worker, pipeline, outputs = self._worker, self._pipeline, self._outputs
@@ -168,10 +175,6 @@ class DpsNode(LifecycleNode):
     def _on_frame(self, image: Any, camera_info: Any) -> None:
         if self._worker is not None:
             self._worker.submit(Job(image, camera_info))
-
-    def _process(self, job: Job) -> None:
-        if self._pipeline is not None:
-            self._pipeline.process(job)
 
     def _on_error(self, error: Exception) -> None:
         text = str(error)

@@ -139,6 +139,10 @@ class Parameters:
     qos_input_depth: int = _param(1, STARTUP, "queue of the image subscription", low=1, high=100)
     qos_output: str = _param("reliable", STARTUP, "reliability of the publishers", choices=("best_effort", "reliable"))
     qos_output_depth: int = _param(1, STARTUP, "queue of the publishers", low=1, high=100)
+    overlap: str = _param(
+        AUTO, LIVE, "stages that may work on other frames meanwhile; auto: all beside a GPU or on 4 cores, else none",
+        choices=(AUTO, "none", "publish", "all"),
+    )  # fmt: skip
     diagnostics_period: float = _param(1.0, STARTUP, "time between two diagnostics [s]", low=0.1, high=60.0)
     autostart: bool = _param(True, STARTUP, "configure and activate at start; false: wait for lifecycle transitions")
 

@@ -1,10 +1,17 @@
-"""The way of one frame: message -> RGB and intrinsics -> prediction -> messages. Runs on the worker's thread."""
+"""The way of one frame in three stages, which may work on three frames at once: decode, network, publish.
+
+decode: message -> RGB and intrinsics -> the network's size. network: the model and fusion, on the one thread that owns
+the device. publish: messages, what is small and awaited first. See `OVERLAP` for which of them overlap. Before these,
+rclpy takes an image out of the middleware on the executor's thread: 0.1 ms at 512x1024, 1 to 2 ms at 1080x1920, so that
+a subscription to the bytes alone, which would have to parse them here, saves nothing worth it.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sensor_msgs.msg import CameraInfo
@@ -15,9 +22,10 @@ from dps_msgs.msg import PipelineStats
 from ..data.calibration import intrinsics_of
 from ..errors import CameraInfoError, ModelLoadError, nearest
 from ..inference.backends.base import Progress
-from ..inference.predictor import Predictor
+from ..inference.backends.registry import AUTO
+from ..inference.predictor import Predictor, Prepared
 from ..labels import LABEL_SPACES
-from ..types import Frame
+from ..types import Frame, Prediction
 from .decode import Decoder, stamp_ns
 from .diagnostics import Health
 from .outputs import Outputs
@@ -25,22 +33,69 @@ from .parameters import Parameters
 from .scene import Scene, View
 
 LoadPredictor = Callable[..., Predictor]
+MANY_CORES = 4
+OVERLAP = {"none": 2, "publish": 1, "all": 0}
+"""What may be worked on at once -> how many stages must be idle before the next frame is taken up (`Worker.alone`).
+
+"none": one frame at a time, the newest there is. "publish": the next frame is decoded and run while the last one is
+published. "all": frames are decoded ahead as well, and decoded again when a newer one comes before the model is free.
+
+Beside a GPU the processor is idle while the network runs, so "auto" overlaps all of it. On a processor the network has
+every core, and what overlaps takes them from it: measured on two (busy) cores, 512x1024, R18 in OpenVINO bf16, all
+outputs received by another process, 15 frames/s sent, medians of two series of four phases for each, in turns:
+
+    none       a frame every 407, 387 ms; from the image to its last output 444, 436 ms, to its labels 417, 400 ms
+    publish    a frame every 386, 363 ms;                                   485, 449 ms,               433, 406 ms
+    all        a frame every 377, 359 ms;                                   472, 444 ms,               420, 395 ms
+
+5 to 8 % more frames, each 2 to 9 % older: nothing won on two cores, and "auto" overlaps nothing there. Publishing keeps
+one core busy, so from `MANY_CORES` on it takes a smaller share from the network than its own time; that is reckoned,
+not measured. Within a frame, publishing from a thread of its own while the next message is filled brings nothing:
+`publish` holds the GIL, and both are bound by memory (27 ms instead of 23).
+"""
 
 
 @dataclass(frozen=True)
 class Job:
-    """An image message (Image or CompressedImage) and the CameraInfo that belongs to it, if any."""
+    """An image message (Image or CompressedImage) and the CameraInfo that belongs to it, if any.
+
+    `received` is when both were there, in seconds of `time.perf_counter`.
+    """
 
     image: Any
     camera_info: CameraInfo | None
+    received: float = field(default_factory=time.perf_counter)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A frame ready for the model; `predictor` is the one it was prepared for, `worked_s` the time spent on it."""
+
+    job: Job
+    parameters: Parameters
+    frame: Frame
+    predictor: Predictor
+    prepared: Prepared
+    decode_s: float
+    worked_s: float
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A frame ready to be published, with what ran it."""
+
+    decoded: Decoded
+    prediction: Prediction
+    device_bytes: int
+    worked_s: float
 
 
 class Pipeline:
-    """Owns the model and turns jobs into published messages.
+    """Owns the model and turns jobs into published messages, in three stages.
 
     Attributes:
-        predictor: may be replaced between two frames.
-        parameters: may be replaced at any time; each frame sees one consistent set.
+        predictor: may be replaced between two frames of the network stage, on its thread.
+        parameters: may be replaced at any time; each frame keeps the set it was decoded with.
 
     Args:
         predictor: loaded and warmed up.
@@ -50,7 +105,6 @@ class Pipeline:
         health: keeps the books.
         warn: called with (kind, text), throttled by the caller.
         now_ns: the node's clock.
-        counts: (received, done, dropped) frames.
     """
 
     def __init__(
@@ -70,23 +124,47 @@ class Pipeline:
         self._health = health
         self._warn = warn
         self._now_ns = now_ns
+        self._cores = len(os.sched_getaffinity(0))
 
-    def process(self, job: Job) -> None:
-        """Process one frame.
+    def alone(self) -> int:
+        """See `stages_alone`, for the model and the parameters of now."""
+        return stages_alone(self.parameters, self.predictor.device, self._cores)
+
+    def decode(self, job: Job) -> Decoded:
+        """First stage.
 
         Raises:
             ImageError: the image can't be decoded.
         """
         started = time.perf_counter()
-        parameters = self.parameters
+        parameters, predictor = self.parameters, self.predictor
         frame = self._decode(job, parameters)
-        decoded = time.perf_counter()
-        self.predictor.thresholds = parameters.thresholds
-        prediction = self.predictor.predict(frame.rgb, frame.intrinsics)
-        predicted = time.perf_counter()
+        decode_s = time.perf_counter() - started
+        prepared = predictor.prepare(frame.rgb, frame.intrinsics)
+        return Decoded(job, parameters, frame, predictor, prepared, decode_s, time.perf_counter() - started)
+
+    def infer(self, decoded: Decoded) -> Predicted:
+        """Second stage, on the thread that owns the device.
+
+        Raises:
+            BackendError: the device failed.
+        """
+        started = time.perf_counter()
+        predictor = self.predictor
+        if decoded.predictor is not predictor:  # swapped meanwhile; the new one may want another size
+            frame = decoded.frame
+            decoded = replace(decoded, predictor=predictor, prepared=predictor.prepare(frame.rgb, frame.intrinsics))
+        predictor.thresholds = decoded.parameters.thresholds
+        prediction = predictor.fuse(predictor.infer(decoded.prepared), decoded.prepared)
+        return Predicted(decoded, prediction, int(predictor.backend.device_bytes()), time.perf_counter() - started)
+
+    def publish(self, predicted: Predicted) -> None:
+        """Third stage."""
+        started = time.perf_counter()
+        decoded, prediction = predicted.decoded, predicted.prediction
+        job, frame, model = decoded.job, decoded.frame, decoded.predictor.model
         header = Header(stamp=job.image.header.stamp, frame_id=frame.frame_id)
         camera_info = job.camera_info if frame.intrinsics is not None else None
-        model = self.predictor.model
         self._outputs.publish(
             Scene(
                 header,
@@ -96,19 +174,22 @@ class Pipeline:
                 camera_info,
                 model.label_space,
                 model.model_id,
-                view_of(parameters),
+                view_of(decoded.parameters),
             )
         )
         ended = time.perf_counter()
         now_ns = self._now_ns()
         self._health.frame_done((now_ns - frame.stamp_ns) / 1e9 if now_ns else float("nan"))
         if self._outputs.wants_stats:
-            timings = prediction.timings_ms | {
-                "decode": 1e3 * (decoded - started),
-                "publish": 1e3 * (ended - predicted),
-                "processing": 1e3 * (ended - started),
+            publish_s, processing_s = ended - started, ended - job.received
+            seconds = {
+                "decode": decoded.decode_s,
+                "publish": publish_s,
+                "waiting": processing_s - decoded.worked_s - predicted.worked_s - publish_s,
+                "processing": processing_s,
             }
-            self._outputs.publish_stats(self._stats(header, timings))
+            timings_ms = prediction.timings_ms | {stage: 1e3 * s for stage, s in seconds.items()}
+            self._outputs.publish_stats(self._stats(header, timings_ms, predicted))
 
     def _decode(self, job: Job, parameters: Parameters) -> Frame:
         rgb = self._decoder.rgb(job.image)
@@ -129,25 +210,32 @@ class Pipeline:
                 self._warn("calibration", f"{error}. 2D outputs go on, 3D is withheld")
         return Frame(rgb, intrinsics, stamp_ns(job.image), frame_id)
 
-    def _stats(self, header: Header, timings_ms: dict[str, float]) -> PipelineStats:
-        counts, health = self._health.counts(), self._health
+    def _stats(self, header: Header, timings_ms: dict[str, float], predicted: Predicted) -> PipelineStats:
+        counts, health, predictor = self._health.counts(), self._health, predicted.decoded.predictor
         return PipelineStats(
             header=header,
-            backend=self.predictor.backend_name,
-            precision=self.predictor.precision,
+            backend=predictor.backend_name,
+            precision=predictor.precision,
             **{
                 f"{stage}_ms": float(timings_ms.get(stage, 0.0))
-                for stage in ("decode", "preprocess", "inference", "fusion", "publish", "processing")
+                for stage in ("decode", "preprocess", "inference", "fusion", "publish", "waiting", "processing")
             },
             latency_ms=float(1e3 * health.age_s),
             rate_hz=float(health.rate_hz),
             frames_in=counts.received,
             frames_processed=counts.done + 1,  # this one
             frames_dropped=counts.dropped,
-            device_bytes=int(self.predictor.backend.device_bytes()),
+            device_bytes=predicted.device_bytes,
             switching_to=health.switching_to,
             switch_error=health.switch_error,
         )
+
+
+def stages_alone(parameters: Parameters, device: str, cores: int) -> int:
+    """How many stages must be idle before the next frame is taken up, see `OVERLAP`."""
+    if parameters.overlap != AUTO:
+        return OVERLAP[parameters.overlap]
+    return OVERLAP["none" if device == "cpu" and cores < MANY_CORES else "all"]
 
 
 def view_of(parameters: Parameters) -> View:
