@@ -2,7 +2,8 @@
 
 import pytest
 
-from dps_perception.benchmark.node_run import STAGES, command, measure_node, report, summary
+from dps_perception.benchmark.node_rows import HEADER, cells
+from dps_perception.benchmark.node_run import STAGES, measure_node, summary
 from dps_perception.errors import ConfigError
 from dps_perception.node.demo_processes import ChildError
 
@@ -47,17 +48,12 @@ def test_what_can_not_be_measured_is_refused_before_anything_starts(values, reas
         measure_node("", **values)
 
 
-def test_help_names_the_outputs(capsys):
-    with pytest.raises(SystemExit):
-        command(["--help"])
-    assert "depth_color" in capsys.readouterr().out
-
-
 def test_a_node_a_subscriber_and_all_its_outputs(small_weights, monkeypatch):
     for name in ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE"):
         monkeypatch.setenv(name, "0")  # what the measurement sets is undone after the test
     result = measure_node(
-        str(small_weights), backend="torch", precision="fp32", size_hw=(64, 128), frames=4, rate_hz=5.0,
+        str(small_weights), backend="torch", precision="fp32", size_hw=(64, 128), network_hw=(64, 128),
+        frames=4, rate_hz=5.0,
         parameters={"device": "cpu", "score_threshold_stuff": "0.0", "score_threshold_things": "0.0"},
     )  # fmt: skip
     assert (result["backend"], result["precision"]) == ("torch", "fp32")
@@ -66,4 +62,8 @@ def test_a_node_a_subscriber_and_all_its_outputs(small_weights, monkeypatch):
     assert result["end_to_end_ms"]["min"] > result["network_ms"]["min"] > 0
     assert result["ratio"] > result["ratio_in_node"] > 1
     assert 0 < result["cpu_cores"] < 64
-    assert "x" in report(result)
+    shown = dict(zip(HEADER, cells(result, result | {"processed_hz": 12.34}), strict=True))
+    assert shown["node"] == "torch fp32"
+    assert shown["frames/s"] == "12.3"
+    assert shown["frames sent, all outputs received"] == f"4, {min(result['received'].values())}"
+    assert float(shown["in the node / network"]) == pytest.approx(result["ratio_in_node"], abs=0.006)

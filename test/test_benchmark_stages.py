@@ -43,7 +43,7 @@ def test_every_stage_from_message_to_message(small_weights, tmp_path, capsys):
     arguments = ["--weights", str(small_weights), "--precision", "fp32", "--size", "64x128"]
     result = measured(tmp_path, *arguments, "--markdown", str(readme))
     rows = {row["stage"]: row for row in result["timings"]}
-    stages = ["decode", "resize", "network", "fusion", "encode panoptic", "encode depth", "cloud", "encode instances"]
+    stages = ["decode", "resize", "network", "fusion", "encode panoptic", "encode depth", "encode instances", "cloud"]
     assert list(rows) == [*stages, "publish", "together"]
     assert {row["subject"] for row in result["timings"]} == {"small 64x128 torch fp32"}
     for row in rows.values():

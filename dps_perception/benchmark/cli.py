@@ -15,7 +15,7 @@ from ..files import replacing
 from ..inference.backends.devices import pick_device
 from ..inference.sources import STREET
 from ..models.config import PRESETS
-from . import backends, history, run
+from . import backends, history, node_rows, run
 from .count import count_preset
 from .marks import between_marks, put
 from .messages import OUTPUTS
@@ -44,6 +44,8 @@ def command(argv: Sequence[str] | None) -> None:
         result: dict[str, Any] = counted[0] if len(counted) == 1 else {"presets": counted}
     elif args.parity:
         result = backends.run(args, size)
+    elif args.node:
+        result = node_rows.run(args, size)
     else:
         result = _measure(args, size)
     if old is not None:
@@ -98,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", type=Path, help="write the result to this file")
     add("--markdown", type=Path, metavar="FILE",
         help="put the tables into this file, between <!-- speed --> and <!-- /speed --> (on a GPU: speed-gpu; "
-        "--parity: backends)")  # fmt: skip
+        "--parity: backends, --node: speed-node)")  # fmt: skip
     add(
         "--compare",
         nargs="+",
@@ -110,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
     stage = parser.add_argument_group("stages (what is measured unless something else is asked for)")
     add = stage.add_argument
-    add("--outputs", default=",".join(OUTPUTS), help=f"topics to encode and publish (default: {','.join(OUTPUTS)})")
+    add("--outputs", help=f"topics to encode and publish (default: {','.join(OUTPUTS)}; --node: all there are)")
     add("--point-stride", type=int, default=1, help="every n-th row and column becomes points (default: 1)")
     add("--no-ros", action="store_true", help="leave out decode, encode, cloud and publish: ROS is then not needed")
     add("--segments", type=int, default=50, help="segments of the synthetic prediction beside random weights (50)")
@@ -126,6 +128,11 @@ def _parser() -> argparse.ArgumentParser:
         "--parity",
         action="store_true",
         help="compare backends with fp32 PyTorch and with labels, on --images of --data",
+    )
+    add(
+        "--node",
+        action="store_true",
+        help="whole nodes in processes of their own, all outputs received by another process: frames/s, time, CPU",
     )
     add("--images", type=int, default=20, help="for --parity, the number of images (default: 20)")
     add("--count", action="store_true", help="count parameters and multiply-adds of --preset")

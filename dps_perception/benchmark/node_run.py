@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -19,9 +17,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 
-from .. import cli
 from ..errors import ConfigError, nearest
-from ..files import replacing
 from ..inference.sources import open_source
 from ..node import qos
 from ..node.demo_processes import ChildError, Children, ros_environment
@@ -43,6 +39,7 @@ def measure_node(
     backend: str = "torch",
     precision: str = "auto",
     size_hw: tuple[int, int] = (512, 1024),
+    network_hw: tuple[int, int] | None = None,
     outputs: Collection[str] = ALL,
     frames: int = 50,
     rate_hz: float = 2.0,
@@ -55,7 +52,8 @@ def measure_node(
 
     Args:
         weights, backend, precision: see `Predictor.load`.
-        size_hw: of the images and of the network's input; multiples of 32.
+        size_hw: of the images, multiples of 32.
+        network_hw: of the network's input; None takes the weights' own.
         outputs: that the subscriber asks for (see `OUTPUTS`); the node computes nothing else.
         frames: to send, after a few to warm up.
         rate_hz: frames sent per second.
@@ -77,8 +75,9 @@ def measure_node(
             raise ConfigError(f"output '{name}' does not exist{nearest(name, OUTPUTS)} There are: {', '.join(OUTPUTS)}")
     if frames < 1 or not rate_hz > 0:
         raise ConfigError(f"{frames} frames at {rate_hz:g} Hz: both must be above 0")
-    asked = {"backend": backend, "precision": precision, "input_height": str(size_hw[0])}
-    asked |= {"input_width": str(size_hw[1]), **({"weights": json.dumps(weights)} if weights else {})}
+    asked = {"backend": backend, "precision": precision, **({"weights": json.dumps(weights)} if weights else {})}
+    if network_hw is not None:
+        asked |= {"input_height": str(network_hw[0]), "input_width": str(network_hw[1])}
     asked |= parameters or {}
     source = open_source("street:test", split="", size=size_hw, limit=IMAGES)
     messages = [_messages(sample) for sample in source]
@@ -213,61 +212,3 @@ def summary(
 
 def _statistics(values: Any) -> dict[str, float]:
     return {"min": float(values.min()), "median": float(np.median(values)), "p95": float(np.percentile(values, 95))}
-
-
-def report(result: Mapping[str, Any]) -> str:
-    """A few lines for people."""
-    (height, width), frames, network = result["size_hw"], result["frames"], result["network_ms"]
-    rows = [(name, result[key]) for name, key in _SHOWN] + list(result["stages_ms"].items())
-    lines = [f"{'':28} {'min':>8} {'median':>8} {'p95':>8}  [ms]"]
-    lines += [f"{name:28} {v['min']:8.1f} {v['median']:8.1f} {v['p95']:8.1f}" for name, v in rows]
-    arrivals = sorted(result["arrival_ms"].items(), key=lambda pair: pair[1])
-    return "\n".join([
-        f"{result['backend']} {result['precision']}, {height}x{width}, {result['rate_hz']:g} Hz: "
-        f"{frames['sent']} frames sent, {frames['processed']} processed, {frames['dropped']} dropped",
-        *lines,
-        f"over the network's {network['median']:.1f} ms: end to end x{result['ratio']:.2f}, "
-        f"in the node x{result['ratio_in_node']:.2f}",
-        "arrivals [ms]: " + ", ".join(f"{name} {at:.0f}" for name, at in arrivals),
-        "received: " + ", ".join(f"{name} {n}" for name, n in result["received"].items()),
-        f"node's CPU: {result['cpu_ms_per_frame']:.0f} ms a frame, {result['cpu_cores']:.2f} cores; "
-        f"{result['processed_hz']:.1f} frames/s",
-    ])  # fmt: skip
-
-
-_SHOWN = (("end to end", "end_to_end_ms"), ("in the node", "in_node_ms"))
-
-
-def command(argv: Sequence[str] | None = None) -> None:
-    """Measure, print, and write JSON where asked."""
-    parser = argparse.ArgumentParser(prog="python -m dps_perception.benchmark.node_run", description=__doc__)
-    parser.add_argument("--weights", default="", help="weights, ONNX or engine file (the shipped weights)")
-    parser.add_argument("--backend", default="torch", help="runtime of the network (%(default)s)")
-    parser.add_argument("--precision", default="auto", help="arithmetic of the network (%(default)s)")
-    parser.add_argument("--size", default="512x1024", help="HEIGHTxWIDTH of images and network (%(default)s)")
-    parser.add_argument("--outputs", nargs="+", default=list(ALL), metavar="NAME", help=f"of {', '.join(ALL)} (all)")
-    parser.add_argument("--frames", type=int, default=50, help="to send, after the warm-up (%(default)s)")
-    parser.add_argument("--rate", type=float, default=2.0, help="frames per second (%(default)s)")
-    parser.add_argument(
-        "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another of the node"
-    )
-    parser.add_argument("--json", type=Path, help="also write the result to this file")
-    args = parser.parse_args(argv)
-    result = measure_node(
-        args.weights,
-        backend=args.backend,
-        precision=args.precision,
-        size_hw=cli.parse_size(args.size),
-        outputs=args.outputs,
-        frames=args.frames,
-        rate_hz=args.rate,
-        parameters=dict(args.parameter),
-    )
-    print(report(result))
-    if args.json:
-        with replacing(args.json) as path:
-            path.write_text(json.dumps(result, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    sys.exit(cli.run(command))

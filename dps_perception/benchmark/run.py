@@ -24,7 +24,7 @@ from ..types import Sample
 from . import roofline, scale, scoring, stages
 from .count import multiply_adds_of
 from .machine import hardware, versions
-from .messages import NOTE
+from .messages import NOTE, OUTPUTS
 from .peer_run import Pair
 from .result import Result, ratio
 from .stages import NETWORK, Frames
@@ -202,7 +202,7 @@ def _street(size: tuple[int, int]) -> Sample:
 
 
 def _outputs(args: argparse.Namespace) -> tuple[str, ...]:
-    names = tuple(args.outputs.split(","))
+    names = OUTPUTS if args.outputs is None else tuple(args.outputs.split(","))
     if args.no_ros:
         return ()
     if "" in names:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
+from ..kernels.pictures import fill_depth_colors, fill_tint
 from ..labels import LABEL_DIVISOR, VOID_CLASS_ID, LabelSpace
 
 SKY_COLOR = (226, 232, 240)
@@ -32,7 +33,12 @@ class Scale:
 
 
 def overlay(
-    rgb: NDArray[np.uint8], panoptic: NDArray[np.uint16], label_space: LabelSpace, *, alpha: float = 0.55
+    rgb: NDArray[np.uint8],
+    panoptic: NDArray[np.uint16],
+    label_space: LabelSpace,
+    *,
+    alpha: float = 0.55,
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """The image tinted with class colours, a light border around each instance, names on the big segments.
 
@@ -41,36 +47,38 @@ def overlay(
         panoptic: (H, W) uint16 panoptic ids; void is darkened.
         label_space: colours and names.
         alpha: 0 shows the image alone, 1 the colours alone.
+        out: (H, W, 3) memory for the picture; None makes some.
 
     Raises:
         ImageError: the sizes differ.
     """
     if panoptic.shape != rgb.shape[:2]:
         raise ImageError(f"image is {rgb.shape[:2]}, panoptic ids {panoptic.shape}; an overlay needs one pixel grid")
-    class_id = (panoptic >> 8).astype(np.uint8)
-    colors = cv2.LUT(cv2.cvtColor(class_id, cv2.COLOR_GRAY2RGB), label_space.colors[None])
-    picture: NDArray[Any] = cv2.addWeighted(rgb, 1 - alpha, colors, alpha, 0)
-    picture[_instance_borders(panoptic, class_id, label_space)] = 255
+    picture = np.empty(rgb.shape, np.uint8) if out is None else out
+    is_thing = np.zeros(256, bool)
+    is_thing[: len(label_space)] = label_space.is_thing
+    reach = 2 if len(panoptic) > 800 else 1
+    fill_tint(picture, rgb, panoptic, label_space.colors, is_thing, alpha, reach)
     _write_names(picture, panoptic, label_space)
-    return picture.astype(np.uint8, copy=False)
+    return picture
 
 
-def color_depth(depth_m: NDArray[np.float32], max_m: float = 80.0, min_m: float = 2.0) -> NDArray[np.uint8]:
+def color_depth(
+    depth_m: NDArray[np.float32], max_m: float = 80.0, min_m: float = 2.0, *, out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """Depth (H, W) in metres in logarithmic colours from red (`min_m` and nearer) to dark blue (`max_m` and beyond).
 
-    +Inf (sky) is pale grey, unknown (NaN, 0 or below) nearly black.
+    +Inf (sky) is pale grey, unknown (NaN, 0 or below) nearly black; `out` is (H, W, 3) memory for the picture.
 
     Raises:
         ImageError: the range is empty or not finite.
     """
     if not (math.isfinite(max_m) and 0 < min_m < max_m):
         raise ImageError(f"depth colours from {min_m} m to {max_m} m: give 0 < nearest < farthest, both finite")
-    depth = np.ascontiguousarray(depth_m, np.float32)
-    step = (_LEVELS - 1) / math.log(max_m / min_m)
-    place = cv2.log(np.clip(depth, min_m, max_m) / np.float32(min_m)) * np.float32(step) + np.float32(0.5)
-    level = np.where(depth > 0, place, 255).astype(np.uint8)
-    level[np.isposinf(depth)] = _LEVELS
-    return _colored(level, _depth_table())
+    picture = np.empty((*depth_m.shape, 3), np.uint8) if out is None else out
+    places = (np.arange(1, _LEVELS) - 0.5) / (_LEVELS - 1)
+    fill_depth_colors(picture, depth_m, (min_m * (max_m / min_m) ** places).astype(np.float32), _depth_table())
+    return picture
 
 
 def color_error(
@@ -105,23 +113,6 @@ def error_scale(max_relative: float = 0.5) -> Scale:
     """The legend of `color_error`."""
     marks = ((0.0, f"-{100 * max_relative:g} % (too near)"), (0.5, "0"), (1.0, f"+{100 * max_relative:g} % (too far)"))
     return Scale(_stops(_error_table()), marks)
-
-
-def _instance_borders(
-    panoptic: NDArray[np.uint16], class_id: NDArray[np.uint8], label_space: LabelSpace
-) -> NDArray[np.bool_]:
-    """(H, W) pixels of things beside another segment; two pixels wide in images above 800 rows."""
-    is_thing = np.zeros(256, bool)
-    is_thing[: len(label_space)] = label_space.is_thing
-    right, below = panoptic[:, 1:] != panoptic[:, :-1], panoptic[1:] != panoptic[:-1]
-    border = np.zeros(panoptic.shape, bool)
-    border[:, 1:] |= right
-    border[:, :-1] |= right
-    border[1:] |= below
-    border[:-1] |= below
-    if panoptic.shape[0] > 800:
-        border = cv2.dilate(border.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
-    return border & is_thing[class_id]
 
 
 def _write_names(picture: NDArray[Any], panoptic: NDArray[np.uint16], label_space: LabelSpace) -> None:

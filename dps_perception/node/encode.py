@@ -78,14 +78,14 @@ class Encoder:
     def overlay(self, scene: Scene) -> Image:
         """rgb8: classes and instances over the image."""
         message, pixels = self._image("overlay", scene, "rgb8", np.uint8, 3)
-        pixels[...] = overlay(scene.rgb, scene.panoptic, scene.label_space)
+        overlay(scene.rgb, scene.panoptic, scene.label_space, out=pixels)
         return message
 
     def depth_color(self, scene: Scene) -> Image:
         """rgb8: depth in colours."""
         far = scene.view.max_depth_m or self.depth_color_max_m
         message, pixels = self._image("depth_color", scene, "rgb8", np.uint8, 3)
-        pixels[...] = color_depth(scene.depth_m, far, min(2.0, far / 10))
+        color_depth(scene.depth_m, far, min(2.0, far / 10), out=pixels)
         return message
 
     def camera_info(self, scene: Scene) -> CameraInfo | None:
@@ -142,7 +142,7 @@ class Encoder:
         )
         intrinsics, rgb = Intrinsics(1.0, 1.0, 0.5, 0.5, *shape), np.zeros((*shape, 3), np.uint8)
         scene = Scene(Header(), rgb, prediction, intrinsics, None, CITYSCAPES, "", View())
-        for encode in (self.depth, self.points, self.instances):
+        for encode in (self.depth, self.points, self.instances, self.overlay, self.depth_color):
             encode(scene)
         self.forget()
 
