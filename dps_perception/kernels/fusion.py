@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..types import OutputGrid
 from .bands import as_input, count, in_bands
 from .dense import Dense
-from .fusion_rows import BY_QUERY, NO_DEPTH, ONE_MAP, SIDE, fuse_rows, label_rows, mean_probability
+from .fusion_rows import BY_QUERY, NO_DEPTH, ONE_MAP, SIDE, fuse_rows, label_rows, mean_probability, shares_of_depth
 
 ERROR = 1e-6
 """Of the depth as a share of D_max, by each query: from leaving out its softmax weight, or from a linear sigmoid."""
@@ -79,10 +79,15 @@ def dense(
     owned = np.zeros((count(len(spans)), len(queries) + 1), np.int64)
     own_mask = np.zeros((count(len(spans)), len(queries)), np.int64)
     no_map, no_maps = np.empty((0, 0), np.float32), np.empty((0, 0, 0), np.float32)
-    inputs = (as_input(no_maps if maps is None else maps, np.float32) for maps in (masks, depths, backup))
+    masks, depth_logits, backup = (
+        as_input(no_maps if maps is None else maps, np.float32) for maps in (masks, depths, backup)
+    )
+    shares = np.empty((len(queries) if mode == BY_QUERY else 0, *masks.shape[1:]), np.float32)
+    in_bands(shares_of_depth, len(shares), depth_logits, queries, shares)
     in_bands(
-        fuse_rows, len(spans), *inputs, queries, mode, spans, rows.low, rows.high, rows.weight, columns.cells(SIDE),
-        columns.low, columns.high, columns.weight, np.float32(threshold), np.float32(ERROR), owner, probability,
+        fuse_rows, len(spans), masks, depth_logits, shares, backup, queries, mode, spans, rows.low, rows.high,
+        rows.weight, columns.cells(SIDE), columns.low, columns.high, columns.weight, np.float32(threshold),
+        np.float32(ERROR), owner, probability,
         no_map if depth is None else depth, owned, own_mask,
     )  # fmt: skip
     return Dense(owner, probability, depth, owned.sum(0)[:-1], own_mask.sum(0))

@@ -19,7 +19,7 @@ ROOM = SIDE * SIDE
 NO_DEPTH, ONE_MAP, BY_QUERY = 0, 1, 2
 SIGMOID_BEND = 2 * 0.0963 / 8
 """Error of a linear instead of a sigmoid, over the square of the range: second derivative / 8, for each axis."""
-MATTERS, MAY_BE_BEST, COVERS, COVERS_PARTLY = 1, 2, 4, 8  # a query in a tile
+MATTERS, MAY_BE_BEST, COVERS, COVERS_PARTLY, FLAT = 1, 2, 4, 8, 16  # a query in a tile; FLAT: its depth, nearly
 
 
 @numba.njit(inline="always")
@@ -29,27 +29,17 @@ def _surface(values, y0, y1, x0, x1):  # type: ignore[no-untyped-def]
     return a, b - a, c - a, a - b - c + d
 
 
-@numba.njit(inline="always")
-def _steepness(surface):  # type: ignore[no-untyped-def]
-    """Largest difference between two corners, or more."""
-    return abs(surface[1]) + abs(surface[2]) + abs(surface[3])
-
-
-@numba.njit(inline="always")
-def _sigmoid_surface(surface):  # type: ignore[no-untyped-def]
-    """The bilinear surface through the sigmoids of the corners."""
-    a, x, y, xy = surface
-    p, q, r, s = sigmoid(a), sigmoid(a + x), sigmoid(a + y), sigmoid(a + x + y + xy)
-    return p, q - p, r - p, p - q - r + s
-
-
 @compiled
-def _bounds(masks, queries, y0, y1, x0s, x1s, pivot, lowest, corner, state, far):  # type: ignore[no-untyped-def]
+def _bounds(  # type: ignore[no-untyped-def]
+    masks, depths, queries, y0, y1, x0s, x1s, pivot, lowest, corner, state, error
+):
     """What each query may be in each tile of a row, from the values at its corners.
 
-    `pivot` becomes the query with the highest lowest corner. `state` (N, tiles) becomes a sum of the flags above.
+    `pivot` becomes the query with the highest lowest corner, `corner` its values. `state` (K, tiles) becomes a sum of
+    the flags above; a query's depth is flat where its sigmoid may be interpolated, which counts by its largest weight.
     """
     number, tiles = state.shape
+    far, bend = -np.log(error), np.float32(SIGMOID_BEND)
     lowest[:] = -np.inf
     for k in range(number):
         above, below = masks[queries[k], y0], masks[queries[k], y1]
@@ -65,12 +55,21 @@ def _bounds(masks, queries, y0, y1, x0s, x1s, pivot, lowest, corner, state, far)
         above, below = masks[queries[k], y0], masks[queries[k], y1]
         for t in range(tiles):
             a, b, c, d = above[x0s[t]], above[x1s[t]], below[x0s[t]], below[x1s[t]]
-            behind = max(max(a - corner[0, t], b - corner[1, t]), max(c - corner[2, t], d - corner[3, t]))
+            lead = max(max(a - corner[0, t], b - corner[1, t]), max(c - corner[2, t], d - corner[3, t]))
             high, low = max(max(a, b), max(c, d)), min(min(a, b), min(c, d))
-            matters = np.uint8(MATTERS) if behind >= -far else np.uint8(0)
-            best = np.uint8(MAY_BE_BEST) if behind >= 0 else np.uint8(0)
+            matters = np.uint8(MATTERS) if lead >= -far else np.uint8(0)
+            best = np.uint8(MAY_BE_BEST) if lead >= 0 else np.uint8(0)
             mask = np.uint8(COVERS) if low > 0 else np.uint8(COVERS_PARTLY) if high > 0 else np.uint8(0)
             state[k, t] = matters | best | mask
+            lowest[t] = lead
+        if len(depths) != len(masks):
+            continue
+        above, below = depths[queries[k], y0], depths[queries[k], y1]
+        for t in range(tiles):
+            a, b, c, d = above[x0s[t]], above[x1s[t]], below[x0s[t]], below[x1s[t]]
+            spread = max(max(a, b), max(c, d)) - min(min(a, b), min(c, d))
+            flat = bend * spread * spread * exp(min(lowest[t], np.float32(0))) <= error
+            state[k, t] |= np.uint8(FLAT) if flat else np.uint8(0)
 
 
 @numba.njit(inline="always")
@@ -94,14 +93,13 @@ def _store(values, begin, width, row, left):  # type: ignore[no-untyped-def]
 
 @compiled
 def fuse_rows(  # type: ignore[no-untyped-def]
-    band, begin, end, masks, depths, backup, queries, mode, spans_y, low_y, high_y, weight_y, spans_x, low_x, high_x,
-    weight_x, threshold, error, owner, probability, depth, owned, own_mask,
+    band, begin, end, masks, depths, shares, backup, queries, mode, spans_y, low_y, high_y, weight_y, spans_x, low_x,
+    high_x, weight_x, threshold, error, owner, probability, depth, owned, own_mask,
 ):  # fmt: skip
     """Fill rows of tiles of `owner`, `probability` and `depth`; count pixels in `owned` and `own_mask`, by band."""
     number, tiles = len(queries), len(spans_x)
     has_backup = len(backup) > 0
-    zero, one, bend = np.float32(0), np.float32(1), np.float32(SIGMOID_BEND)
-    far = -np.log(error)
+    zero, one = np.float32(0), np.float32(1)
     x0s, x1s = np.empty(tiles, np.int64), np.empty(tiles, np.int64)
     for t in range(tiles):
         x0s[t], x1s[t] = low_x[spans_x[t, 0]], high_x[spans_x[t, 0]]
@@ -110,7 +108,7 @@ def fuse_rows(  # type: ignore[no-untyped-def]
     state = np.empty((number, tiles), np.uint8)
     chosen, rivals = np.empty((tiles, number), np.int64), np.empty((tiles, number), np.int64)
     chosen_number, rivals_number = np.empty(tiles, np.int64), np.empty(tiles, np.int64)
-    # Pixels of a tile lie in a row, up to a multiple of LANES: loops of a constant length become vector instructions.
+    # Pixels of a tile lie in a row, up to a multiple of LANES, so that vector loops leave no rest.
     xs, y = np.zeros((tiles, ROOM), np.float32), np.zeros(ROOM, np.float32)
     best, arg = np.empty(ROOM + LANES, np.float32), np.empty(ROOM + LANES, np.uint16)
     total, mixed = np.empty(ROOM, np.float32), np.empty(ROOM + LANES, np.float32)
@@ -124,13 +122,13 @@ def fuse_rows(  # type: ignore[no-untyped-def]
             for t in range(tiles):
                 _lay_out(weight_x, spans_x[t, 0], spans_x[t, 1] - spans_x[t, 0], height, xs[t])
         width_of_y = -1
-        _bounds(masks, queries, y0, y1, x0s, x1s, pivot, lowest, corner, state, far)
+        _bounds(masks, depths, queries, y0, y1, x0s, x1s, pivot, lowest, corner, state, error)
         chosen_number[:] = 0
         rivals_number[:] = 0
         for k in range(number):
             for t in range(tiles):
                 what = state[k, t]
-                if what == 0:
+                if what & ~FLAT == 0:
                     continue
                 if what & MATTERS:
                     chosen[t, chosen_number[t]] = k
@@ -155,7 +153,7 @@ def fuse_rows(  # type: ignore[no-untyped-def]
                 rivals[t, 0] = chosen[t, 0] = pivot[t]
             left, width = spans_x[t, 0], spans_x[t, 1] - spans_x[t, 0]
             x0, x1 = x0s[t], x1s[t]
-            blocks = (height * width + LANES - 1) // LANES
+            pixels = (height * width + LANES - 1) // LANES * LANES
             x = xs[t]
             if width != width_of_y:
                 width_of_y = width
@@ -165,73 +163,58 @@ def fuse_rows(  # type: ignore[no-untyped-def]
             alone = rivals_number[t] == 1
             k = rivals[t, 0]
             a, b, c, d = _surface(masks[queries[k]], y0, y1, x0, x1)
-            for block in range(blocks):
-                for p in range(block * LANES, block * LANES + LANES):
-                    best[p] = a + b * x[p] + c * y[p] + d * (x[p] * y[p])
-                    arg[p] = k
+            for p in range(pixels):
+                best[p] = a + b * x[p] + c * y[p] + d * (x[p] * y[p])
+                arg[p] = k
             for j in range(1, rivals_number[t]):
                 k = rivals[t, j]
                 a, b, c, d = _surface(masks[queries[k]], y0, y1, x0, x1)
-                for block in range(blocks):
-                    for p in range(block * LANES, block * LANES + LANES):
-                        value = a + b * x[p] + c * y[p] + d * (x[p] * y[p])
-                        arg[p] = k if value > best[p] else arg[p]
-                        best[p] = max(value, best[p])
+                for p in range(pixels):
+                    value = a + b * x[p] + c * y[p] + d * (x[p] * y[p])
+                    arg[p] = k if value > best[p] else arg[p]
+                    best[p] = max(value, best[p])
 
             if mode == ONE_MAP:
                 a, b, c, d = _surface(depths[0], y0, y1, x0, x1)
-                for block in range(blocks):
-                    for p in range(block * LANES, block * LANES + LANES):
-                        mixed[p] = sigmoid(a + b * x[p] + c * y[p] + d * (x[p] * y[p]))
+                for p in range(pixels):
+                    mixed[p] = sigmoid(a + b * x[p] + c * y[p] + d * (x[p] * y[p]))
             elif mode == BY_QUERY:
                 if has_backup:
                     a, b, c, d = _surface(backup[0], y0, y1, x0, x1)
-                    for block in range(blocks):
-                        for p in range(block * LANES, block * LANES + LANES):
-                            total[p] = exp(-max(best[p], zero))
-                            mixed[p] = total[p] * sigmoid(a + b * x[p] + c * y[p] + d * (x[p] * y[p]))
+                    for p in range(pixels):
+                        total[p] = exp(-max(best[p], zero))
+                        mixed[p] = total[p] * sigmoid(a + b * x[p] + c * y[p] + d * (x[p] * y[p]))
                 else:
-                    total[:] = zero
-                    mixed[:] = zero
+                    total[:pixels] = zero
+                    mixed[:pixels] = zero
                 for j in range(chosen_number[t]):
                     k = chosen[t, j]
                     a, b, c, d = _surface(masks[queries[k]], y0, y1, x0, x1)
-                    of_depth = _surface(depths[queries[k]], y0, y1, x0, x1)
-                    lead = a - corner[0, t]
-                    lead = max(max(lead, a + b - corner[1, t]), max(a + c - corner[2, t], a + b + c + d - corner[3, t]))
-                    steep = _steepness(of_depth)
-                    linear = bend * steep * steep * exp(min(lead, zero)) <= error
-                    if linear:
-                        of_depth = _sigmoid_surface(of_depth)
-                    e, f, g, h = of_depth
+                    linear = state[k, t] & FLAT != 0
+                    e, f, g, h = _surface(shares[k] if linear else depths[queries[k]], y0, y1, x0, x1)
                     if alone and not has_backup and k == rivals[t, 0]:
-                        for block in range(blocks):
-                            for p in range(block * LANES, block * LANES + LANES):
-                                own = e + f * x[p] + g * y[p] + h * (x[p] * y[p])
-                                mixed[p] += own if linear else sigmoid(own)
-                                total[p] += one
+                        for p in range(pixels):
+                            own = e + f * x[p] + g * y[p] + h * (x[p] * y[p])
+                            mixed[p] += own if linear else sigmoid(own)
+                            total[p] += one
                     elif linear:
-                        for block in range(blocks):
-                            for p in range(block * LANES, block * LANES + LANES):
-                                top = max(best[p], zero) if has_backup else best[p]
-                                share = exp(a + b * x[p] + c * y[p] + d * (x[p] * y[p]) - top)
-                                total[p] += share
-                                mixed[p] += share * (e + f * x[p] + g * y[p] + h * (x[p] * y[p]))
+                        for p in range(pixels):
+                            top = max(best[p], zero) if has_backup else best[p]
+                            share = exp(a + b * x[p] + c * y[p] + d * (x[p] * y[p]) - top)
+                            total[p] += share
+                            mixed[p] += share * (e + f * x[p] + g * y[p] + h * (x[p] * y[p]))
                     else:
-                        for block in range(blocks):
-                            for p in range(block * LANES, block * LANES + LANES):
-                                top = max(best[p], zero) if has_backup else best[p]
-                                share = exp(a + b * x[p] + c * y[p] + d * (x[p] * y[p]) - top)
-                                total[p] += share
-                                mixed[p] += share * sigmoid(e + f * x[p] + g * y[p] + h * (x[p] * y[p]))
-                for block in range(blocks):
-                    for p in range(block * LANES, block * LANES + LANES):
-                        mixed[p] /= total[p]
+                        for p in range(pixels):
+                            top = max(best[p], zero) if has_backup else best[p]
+                            share = exp(a + b * x[p] + c * y[p] + d * (x[p] * y[p]) - top)
+                            total[p] += share
+                            mixed[p] += share * sigmoid(e + f * x[p] + g * y[p] + h * (x[p] * y[p]))
+                for p in range(pixels):
+                    mixed[p] /= total[p]
 
-            for block in range(blocks):
-                for p in range(block * LANES, block * LANES + LANES):
-                    best[p] = sigmoid(best[p])
-                    arg[p] = arg[p] if best[p] >= threshold else number
+            for p in range(pixels):
+                best[p] = sigmoid(best[p])
+                arg[p] = arg[p] if best[p] >= threshold else number
             for r in range(height):
                 _store(arg, r * width, width, owner[first + r], left)
                 _store(best, r * width, width, probability[first + r], left)
@@ -245,6 +228,15 @@ def fuse_rows(  # type: ignore[no-untyped-def]
             else:
                 for p in range(height * width):
                     owned[band, arg[p]] += 1
+
+
+@compiled
+def shares_of_depth(band, begin, end, depths, queries, shares):  # type: ignore[no-untyped-def]
+    """Sigmoids of the queries' depth logits."""
+    for k in range(begin, end):
+        for row in range(depths.shape[1]):
+            for column in range(depths.shape[2]):
+                shares[k, row, column] = sigmoid(depths[queries[k], row, column])
 
 
 @compiled
