@@ -56,6 +56,9 @@ bench: setup
 		--size $(BENCH_SIZE) --image-size $(BENCH_SIZE) --device cpu --backend torch,onnxruntime,openvino \
 		--precision fp32,bf16,int8 --peers --roofline --after-network --evaluation --scale docs/speed \
 		--json docs/benchmark.json --markdown README.md $(BENCH_ARGS)
+	@$(BIN)/dps_benchmark --node --weights efficientdps_r18_street build/int8_$(BENCH_SIZE).onnx --size $(BENCH_SIZE) \
+		--image-size $(BENCH_SIZE) --device cpu --backend openvino --precision bf16,int8 \
+		--json docs/benchmark_node.json --markdown README.md
 
 # The same on a GPU, at the paper's size and with random weights; what is not installed becomes a note below the tables.
 bench-gpu: setup

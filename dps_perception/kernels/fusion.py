@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,12 @@ from ..types import OutputGrid
 from .bands import as_input, count, in_bands
 from .dense import Dense
 from .fusion_rows import BY_QUERY, NO_DEPTH, ONE_MAP, SIDE, fuse_rows, label_rows, mean_probability, shares_of_depth
+from .recycled import Recycler
 
 ERROR = 1e-6
 """Of the depth as a share of D_max, by each query: from leaving out its softmax weight, or from a linear sigmoid."""
+
+_MEMORY = Recycler()
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Axis:
     weight: NDArray[np.float32]
 
     @classmethod
+    @lru_cache(maxsize=8)  # of one stream of images it is always the same
     def between(cls, points: int, pixels: int, step: float) -> Axis:
         """Half-pixel centres: pixel i lies at (i + 0.5) * step - 0.5 of `points` points, and at 0 at the least."""
         place = np.maximum((np.arange(pixels, dtype=np.float32) + np.float32(0.5)) * np.float32(step) - 0.5, 0)
@@ -38,11 +43,12 @@ class Axis:
         high = np.minimum(low + 1, points - 1)
         return cls(low, high, np.where(low == high, 0, place - low).astype(np.float32))
 
-    def cells(self, longest: int) -> NDArray[np.int64]:
-        """(m, 2) first and last + 1 pixel of each run of pixels between the same two points, at most `longest` long."""
+    @cached_property
+    def cells(self) -> NDArray[np.int64]:
+        """(m, 2) first and last + 1 pixel of each run of pixels between the same two points, at most SIDE long."""
         change = np.flatnonzero(np.diff(self.low, prepend=-1))
         ends = np.append(change[1:], len(self.low))
-        runs = [(b, min(b + longest, e)) for a, e in zip(change, ends, strict=True) for b in range(a, e, longest)]
+        runs = [(b, min(b + SIDE, e)) for a, e in zip(change, ends, strict=True) for b in range(a, e, SIDE)]
         return np.array(runs, np.int64).reshape(-1, 2)
 
 
@@ -73,9 +79,9 @@ def dense(
     size = grid.height, grid.width
     rows = Axis.between(masks.shape[1], grid.height, grid.scale_y / stride)
     columns = Axis.between(masks.shape[2], grid.width, grid.scale_x / stride)
-    spans = rows.cells(SIDE)
-    owner, probability = np.empty(size, np.uint16), np.empty(size, np.float32)
-    depth = None if depths is None else np.empty(size, np.float32)
+    spans = rows.cells
+    owner, probability = _MEMORY.empty(size, np.uint16), _MEMORY.empty(size, np.float32)
+    depth = None if depths is None else _MEMORY.empty(size, np.float32)
     owned = np.zeros((count(len(spans)), len(queries) + 1), np.int64)
     own_mask = np.zeros((count(len(spans)), len(queries)), np.int64)
     no_map, no_maps = np.empty((0, 0), np.float32), np.empty((0, 0, 0), np.float32)
@@ -86,7 +92,7 @@ def dense(
     in_bands(shares_of_depth, len(shares), depth_logits, queries, shares)
     in_bands(
         fuse_rows, len(spans), masks, depth_logits, shares, backup, queries, mode, spans, rows.low, rows.high,
-        rows.weight, columns.cells(SIDE), columns.low, columns.high, columns.weight, np.float32(threshold),
+        rows.weight, columns.cells, columns.low, columns.high, columns.weight, np.float32(threshold),
         np.float32(ERROR), owner, probability,
         no_map if depth is None else depth, owned, own_mask,
     )  # fmt: skip

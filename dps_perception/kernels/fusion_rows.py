@@ -112,6 +112,7 @@ def fuse_rows(  # type: ignore[no-untyped-def]
     xs, y = np.zeros((tiles, ROOM), np.float32), np.zeros(ROOM, np.float32)
     best, arg = np.empty(ROOM + LANES, np.float32), np.empty(ROOM + LANES, np.uint16)
     total, mixed = np.empty(ROOM, np.float32), np.empty(ROOM + LANES, np.float32)
+    won, covered = np.zeros(number + 1, np.int64), np.zeros(number, np.int64)
     height_of_xs = -1
 
     for span in range(begin, end):
@@ -138,14 +139,14 @@ def fuse_rows(  # type: ignore[no-untyped-def]
                     rivals_number[t] += 1
                 left, width = spans_x[t, 0], spans_x[t, 1] - spans_x[t, 0]
                 if what & COVERS:
-                    own_mask[band, k] += width * height
+                    covered[k] += width * height
                 elif what & COVERS_PARTLY:
                     a, b, c, d = _surface(masks[queries[k]], y0, y1, x0s[t], x1s[t])
                     for r in range(height):
                         start = a + c * weight_y[first + r]
                         slope = b + d * weight_y[first + r]
                         for i in range(width):
-                            own_mask[band, k] += start + slope * weight_x[left + i] > zero
+                            covered[k] += start + slope * weight_x[left + i] > zero
 
         for t in range(tiles):
             if rivals_number[t] == 0:  # the logits are not numbers: nor is what becomes of them
@@ -224,10 +225,12 @@ def fuse_rows(  # type: ignore[no-untyped-def]
                 inside = 0
                 for p in range(height * width):
                     inside += best[p] >= threshold
-                owned[band, rivals[t, 0]] += inside
+                won[rivals[t, 0]] += inside
             else:
                 for p in range(height * width):
-                    owned[band, arg[p]] += 1
+                    won[arg[p]] += 1
+    owned[band] = won  # at the end: threads that write to one cache line all the time wait for each other
+    own_mask[band] = covered
 
 
 @compiled
