@@ -156,3 +156,10 @@ def _picture(folder):
 
     cv2.imwrite(str(folder / "p.png"), np.zeros((64, 128, 3), np.uint8))
     return folder / "p.png"
+
+
+def test_a_network_stands_under_the_highest_peak_of_its_data_type():
+    peaks = [Peak("bf16", 400.0, 450.0), Peak("bf16", 210.0, 230.0), Peak("fp32", 180.0, 220.0)]
+    roofs = [Roof(str(number), 10**9, 10.0, peak) for number, peak in enumerate(peaks)]
+    assert [roof.under(roofs).peak.best for roof in roofs] == [450, 450, 220]
+    assert roofs[1].under(roofs).share == pytest.approx(2e9 / 0.01 / 450e9)

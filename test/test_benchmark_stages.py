@@ -10,6 +10,7 @@ import torch
 
 from dps_perception.benchmark import cli, history, messages, roofline, run, timing
 from dps_perception.benchmark.count import count
+from dps_perception.benchmark.dense_run import FusionRatio, measure_dense
 from dps_perception.benchmark.machine import differences
 from dps_perception.benchmark.subjects import random_weights
 from dps_perception.benchmark.synthetic import Look, network_outputs, predicted
@@ -197,3 +198,11 @@ def test_a_run_is_compared_with_an_older_one_and_with_rows_of_backends(small_wei
     with pytest.raises(ConfigError, match="is not a result of dps_benchmark --json"):
         measured(tmp_path, *arguments, "--compare", str(old))
     assert math.isfinite(network["ratio"])
+
+
+def test_dense_fusion_is_measured_beside_plain_pytorch():
+    found = measure_dense(CITYSCAPES, (64, 128), Look(8, 10), Effort(3, 1), torch.device("cpu"))
+    assert found.cells()[0] == "64x128, 8 queries"
+    assert found.plain_ms > 0
+    assert found.kernel_ms > 0
+    assert FusionRatio("a", 300.0, 10.0).cells() == ["a", "300", "10.0", "30x"]

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..evaluation.scores import text_table
-from . import roofline, scoring
+from . import dense_run, roofline, scoring
+from .dense_run import FusionRatio
 from .machine import described
 from .roofline import Roof
 from .scale import Axis
@@ -56,7 +57,7 @@ class Result:
         hardware, versions: of this machine; load as it was before.
         about: what was measured, in one line.
         timings: of all subjects, in order.
-        ratios, roofs, scales, rates: of the sections that were asked for.
+        ratios, fusions, roofs, scales, rates: of the sections that were asked for.
         notes: what could not be measured, and what is particular about what was.
     """
 
@@ -65,6 +66,7 @@ class Result:
     about: str = ""
     timings: list[Timing] = field(default_factory=list)
     ratios: list[Ratio] = field(default_factory=list)
+    fusions: list[FusionRatio] = field(default_factory=list)
     roofs: list[Roof] = field(default_factory=list)
     scales: list[Axis] = field(default_factory=list)
     rates: Rates | None = None
@@ -83,7 +85,8 @@ class Result:
             "versions": self.versions,
             "timings": to_dicts(self.timings),
             "peers": [asdict(row) for row in self.ratios],
-            "roofline": [row.to_dict() for row in self.roofs],
+            "fusion": [asdict(row) for row in self.fusions],
+            "roofline": [roof.under(self.roofs).to_dict() for roof in self.roofs],
             "scale": {axis.name: axis.to_dict() for axis in self.scales},
             "evaluation": None if self.rates is None else self.rates.to_dict(),
             "notes": self.notes,
@@ -112,8 +115,10 @@ class Result:
         tables = []
         if self.ratios:
             tables.append((PEER_HEADER, [row.cells() for row in self.ratios], 2))
+        if self.fusions:
+            tables.append((dense_run.HEADER, [row.cells() for row in self.fusions], 1))
         if self.roofs:
-            tables.append((roofline.HEADER, [row.cells() for row in self.roofs], 1))
+            tables.append((roofline.HEADER, [roof.under(self.roofs).cells() for roof in self.roofs], 1))
         if self.rates is not None:
             tables.append((scoring.HEADER, self.rates.rows(), 1))
         return tables

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +179,11 @@ class Roof:
     @property
     def share(self) -> float:
         return self.peak.share(self.macs, self.network_ms)
+
+    def under(self, others: Sequence[Roof]) -> Roof:
+        """With the highest peak in this data type that was seen: others may have been busy during this one's own."""
+        peaks = [roof.peak for roof in others if roof.peak.precision == self.peak.precision]
+        return replace(self, peak=max([self.peak, *peaks], key=lambda peak: peak.best))
 
     def cells(self) -> list[str]:
         """The row under `HEADER`."""

@@ -21,7 +21,7 @@ from ..inference.comparison import EVERY, Candidate
 from ..inference.predictor import Predictor
 from ..inference.sources import open_source
 from ..types import Sample
-from . import roofline, scale, scoring, stages
+from . import dense_run, roofline, scale, scoring, stages
 from .count import multiply_adds_of
 from .machine import hardware, versions
 from .messages import NOTE, OUTPUTS
@@ -174,7 +174,9 @@ def _after_network(args: argparse.Namespace, frames: Frames, effort: Effort, res
     result.note("After the network: fusion and messages of synthetic predictions whose segments look like real ones")
     for number in AFTER_SEGMENTS:
         these = replace(frames, sample=image, look=Look(number, max(100, number)))
-        result.timings += stages.measure_after_network(model, AFTER_SIZE, these, effort, pick_device(args.device))
+        device = pick_device(args.device)
+        result.timings += stages.measure_after_network(model, AFTER_SIZE, these, effort, device)
+        result.fusions.append(dense_run.measure_dense(model.label_space, AFTER_SIZE, these.look, effort, device))
 
 
 def _scale(args: argparse.Namespace, file: str, frames: Frames, effort: Effort, result: Result) -> None:
