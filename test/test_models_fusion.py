@@ -6,6 +6,7 @@ import torch
 from dps_perception.errors import ConfigError
 from dps_perception.kernels.fusion_rows import fuse_rows, label_rows, mean_probability
 from dps_perception.labels import CITYSCAPES
+from dps_perception.models import fusion
 from dps_perception.models.fusion import FusionThresholds, fuse, warm_up
 from dps_perception.types import OutputGrid
 
@@ -171,3 +172,21 @@ def test_warm_up_compiles_all_that_an_image_needs():
     assert min(before) > 0
     run(make([(ROAD, 0.9, halves(9.0, -9.0), 0.0), (CAR, 0.9, halves(-9.0, 9.0), 1.0)]))
     assert [len(each.signatures) for each in (fuse_rows, label_rows, mean_probability)] == before
+
+
+@pytest.mark.parametrize("with_depth", [True, False])
+def test_what_is_done_beside_a_device_gives_the_same_prediction(with_depth, monkeypatch):
+    random = np.random.default_rng(3)
+    rows = [(int(c), 0.9, random.normal(0, 4, (4, 8)), 0.3) for c in (ROAD, SKY, CAR, CAR, PERSON)]
+    tensors = make(rows)
+    if not with_depth:
+        del tensors["depth_logits"]
+    ours = run(tensors, stuff_area_px=3)
+    monkeypatch.setattr(fusion, "_on_processor", fusion._on_device)
+    device = run(tensors, stuff_area_px=3)
+    np.testing.assert_array_equal(ours.panoptic, device.panoptic)
+    assert device.panoptic.dtype == np.uint16
+    assert [s.panoptic_id for s in ours.segments] == [s.panoptic_id for s in device.segments]
+    assert [s.area_px for s in ours.segments] == [s.area_px for s in device.segments]
+    np.testing.assert_allclose(ours.confidence, device.confidence, atol=2e-6)
+    np.testing.assert_allclose(ours.depth_m, device.depth_m, rtol=1e-5)
