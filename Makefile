@@ -48,7 +48,7 @@ backends: setup
 		--data build/drive --images 40 --json docs/backends.json --markdown README.md
 
 # Every figure of "How fast" in the README: stages, peers, roofline, fusion and messages at full size, evaluation, growth.
-# On a quiet machine, about half an hour; the first time Mask2Former is exported too. BENCH_ARGS="--compare OLD.json" and such.
+# On a quiet machine, about a quarter of an hour; the first time Mask2Former is exported too. BENCH_ARGS="--compare OLD.json" and such.
 bench: setup
 	@mkdir -p build
 	@$(BIN)/dps_export --int8 --images 64 --size $(BENCH_SIZE) --output build/int8_$(BENCH_SIZE).onnx

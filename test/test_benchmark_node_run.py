@@ -1,7 +1,10 @@
 """The node measured from outside: what is worked out from stamps and arrivals, and one run of everything."""
 
+from pathlib import Path
+
 import pytest
 
+from dps_perception.benchmark.cli import main
 from dps_perception.benchmark.node_rows import HEADER, cells
 from dps_perception.benchmark.node_run import STAGES, measure_node, summary
 from dps_perception.errors import ConfigError
@@ -46,6 +49,14 @@ def test_without_a_whole_frame_it_says_what_came():
 def test_what_can_not_be_measured_is_refused_before_anything_starts(values, reason):
     with pytest.raises(ConfigError, match=reason):
         measure_node("", **values)
+
+
+@pytest.mark.parametrize("option", [["--preset", "efficientdps_r18"], ["--compare", "docs/benchmark.json"]])
+def test_options_that_a_node_has_no_use_for_are_refused(option, capsys, monkeypatch):
+    monkeypatch.chdir(Path(__file__).resolve().parent.parent)
+    monkeypatch.setattr("sys.argv", ["dps_benchmark", "--node", *option])
+    assert main() != 0
+    assert "--node takes --weights" in capsys.readouterr().err
 
 
 def test_a_node_a_subscriber_and_all_its_outputs(small_weights, monkeypatch):

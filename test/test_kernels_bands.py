@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dps_perception.kernels.bands import compiled, count, in_bands
+from dps_perception.kernels.bands import _pool, compiled, count, in_bands
 
 
 @compiled
@@ -58,3 +58,11 @@ def test_an_error_reaches_the_caller(threads):
 
     with pytest.raises(ValueError, match="band"):
         in_bands(broken, 100)
+
+
+def test_few_rows_and_many_share_their_threads(threads):
+    ran(100)
+    made = _pool.cache_info().misses
+    for number in (1, 2, 100, 3):
+        ran(number)
+    assert _pool.cache_info().misses == made

@@ -15,6 +15,7 @@ from ..files import replacing
 from ..inference.backends.devices import pick_device
 from ..inference.sources import STREET
 from ..models.config import PRESETS
+from ..node.memory import keep_freed_memory
 from . import backends, history, node_rows, run
 from .count import count_preset
 from .marks import between_marks, put
@@ -37,6 +38,7 @@ def command(argv: Sequence[str] | None) -> None:
         return
     if args.runs < 1 or args.seconds <= 0:
         raise ConfigError(f"--runs {args.runs}, --images {args.images}: both must be 1 or more, --seconds above 0")
+    keep_freed_memory()  # as the node does
     old = history.read(args.compare[0]) if args.compare else None  # before the measurements
     if args.count:
         names = args.preset or [DEFAULT_PRESET]

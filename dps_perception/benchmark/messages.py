@@ -5,7 +5,6 @@ ROS is imported when it is used, so that networks can be measured without it.
 
 from __future__ import annotations
 
-import array
 import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -60,7 +59,7 @@ class NodeSide:
             name: node.create_publisher(kind, f"~/{name}", profile) for name, (kind, _) in self._encode.items()
         }
         self._model, self._intrinsics = model, intrinsics
-        self.image, self._camera_info = _messages(rgb, intrinsics)
+        self.image, self._camera_info = camera_messages(rgb, intrinsics)
 
     def decode(self) -> NDArray[np.uint8]:
         """The image's pixels."""
@@ -118,17 +117,17 @@ def missing() -> str:
     return ""
 
 
-def _messages(rgb: NDArray[np.uint8], intrinsics: Intrinsics) -> tuple[Any, Any]:
+def camera_messages(rgb: NDArray[np.uint8], intrinsics: Intrinsics) -> tuple[Any, Any]:
+    """An Image (rgb8) and the CameraInfo that belongs to it, with headers of their own and no stamp."""
     from sensor_msgs.msg import CameraInfo, Image
 
     height, width = rgb.shape[:2]
     image = Image(height=height, width=width, step=3 * width, encoding="rgb8")
-    image.header.frame_id = "camera_optical_frame"
-    data = array.array("B")
-    data.frombytes(np.ascontiguousarray(rgb).tobytes())
-    image.data = data
-    info = CameraInfo(header=image.header, height=height, width=width, distortion_model="plumb_bob", d=[0.0] * 5)
+    image.data.frombytes(np.ascontiguousarray(rgb).tobytes())
+    info = CameraInfo(height=height, width=width, distortion_model="plumb_bob", d=[0.0] * 5)
     fx, fy, cx, cy = (float(v) for v in (intrinsics.fx, intrinsics.fy, intrinsics.cx, intrinsics.cy))
     info.k = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
+    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
     info.p = [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+    image.header.frame_id = info.header.frame_id = "camera_optical_frame"
     return image, info

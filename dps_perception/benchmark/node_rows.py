@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import cli
-from ..evaluation.scores import text_table
+from ..errors import ConfigError
+from ..evaluation.scores import markdown_table, text_table
 from .machine import described, hardware, versions
 from .marks import between_marks, put
-from .timing import markdown
+from .messages import missing
+from .run import chosen
 
 NAME = "speed-node"
 HEADER = ["node", "network [ms]", "in the node [ms]", "to the last output [ms]", "in the node / network",
@@ -26,12 +28,15 @@ def run(args: argparse.Namespace, size: tuple[int, int] | None) -> dict[str, Any
     gives the times of one frame and shows whether any is lost.
 
     Raises:
-        ConfigError: see `measure_node`, or a file without marks.
+        ConfigError: see `measure_node`, no ROS, random weights or --compare, or a file without marks.
         ChildError: a node did not take up work.
     """
+    if args.preset or args.compare:
+        raise ConfigError("--node takes --weights: neither --preset, whose random weights find nothing, nor --compare")
+    if problem := missing():
+        raise ConfigError(problem)
     from ..node.encode import OUTPUTS
     from .node_run import measure_node
-    from .run import chosen
 
     if args.markdown:
         between_marks(args.markdown, NAME)
@@ -53,7 +58,7 @@ def run(args: argparse.Namespace, size: tuple[int, int] | None) -> dict[str, Any
     about = f"images {image[0]}x{image[1]}, outputs {', '.join(outputs)}, {args.runs} frames, medians"
     print(f"{about}\n{described(machine)}\n{text_table(HEADER, rows, left=1)}")
     if args.markdown:
-        put(args.markdown, NAME, f"{markdown(HEADER, rows)}\n\n{about}; {described(machine)}.")
+        put(args.markdown, NAME, f"{markdown_table(HEADER, rows)}\n\n{about}; {described(machine)}.")
     return {"about": about, "hardware": machine, "versions": versions(), "nodes": results}
 
 

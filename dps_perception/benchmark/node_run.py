@@ -19,11 +19,12 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from ..errors import ConfigError, nearest
 from ..inference.sources import open_source
+from ..inference.timing import statistics
 from ..node import qos
 from ..node.demo_processes import ChildError, Children, ros_environment
 from ..node.encode import OUTPUTS
 from ..node.spin import spin_until
-from ..types import Sample
+from .messages import camera_messages
 
 NODE, LISTENER = "dps_node", "listener"
 ALL = tuple(OUTPUTS)
@@ -80,7 +81,7 @@ def measure_node(
         asked |= {"input_height": str(network_hw[0]), "input_width": str(network_hw[1])}
     asked |= parameters or {}
     source = open_source("street:test", split="", size=size_hw, limit=IMAGES)
-    messages = [_messages(sample) for sample in source]
+    messages = [camera_messages(each.image, each.intrinsics) for each in source if each.intrinsics is not None]
     os.environ.update(environment := ros_environment())
     with tempfile.TemporaryDirectory() as folder, Children(Path(folder), environment) as children:
         arrivals = Path(folder) / "arrivals.json"
@@ -95,20 +96,6 @@ def measure_node(
         got = json.loads(arrivals.read_text())
     about = {"size_hw": list(size_hw), "rate_hz": rate_hz, "parameters": asked}
     return about | summary(sent_ns, got["outputs"], got["stats"], cpu_s, wall_s)
-
-
-def _messages(sample: Sample) -> tuple[Image, CameraInfo]:
-    height, width = sample.image.shape[:2]
-    image = Image(height=height, width=width, encoding="rgb8", step=width * 3)
-    image.data.frombytes(sample.image.tobytes())
-    seen = sample.intrinsics
-    assert seen is not None
-    k = [seen.fx, 0.0, seen.cx, 0.0, seen.fy, seen.cy, 0.0, 0.0, 1.0]
-    info = CameraInfo(height=height, width=width, distortion_model="plumb_bob", d=[0.0] * 5, k=k)
-    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-    info.p = [*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0]
-    image.header.frame_id = info.header.frame_id = "camera"
-    return image, info
 
 
 def _send(
@@ -211,4 +198,4 @@ def summary(
 
 
 def _statistics(values: Any) -> dict[str, float]:
-    return {"min": float(values.min()), "median": float(np.median(values)), "p95": float(np.percentile(values, 95))}
+    return {name.removesuffix("_ms"): value for name, value in statistics(values).items()}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..evaluation.scores import text_table
+from ..evaluation.scores import markdown_table, text_table
 from . import dense_run, roofline, scoring
 from .dense_run import FusionRatio
 from .machine import described
@@ -14,7 +14,7 @@ from .roofline import Roof
 from .scale import Axis
 from .scoring import Rates
 from .stages import NETWORK
-from .timing import TOTAL, Timing, markdown, stage_of, table, to_dicts
+from .timing import TOTAL, Timing, stage_of, table, to_dicts
 
 PEER_HEADER = ["ours", "the pair in the same runtime and precision", "networks", "image to labels and depth"]
 
@@ -103,8 +103,8 @@ class Result:
 
     def markdown(self) -> str:
         """Tables of medians, for a README."""
-        parts = [markdown(header, rows) for header, rows in _medians(self.timings)]
-        parts += [markdown(header, rows) for header, rows, _ in self._tables()]
+        parts = [markdown_table(header, rows) for header, rows in _medians(self.timings)]
+        parts += [markdown_table(header, rows) for header, rows, _ in self._tables()]
         notes = " ".join(f"{line.rstrip('.')}." for line in self.notes)
         parts.append(
             f"Medians in milliseconds; {self.about}; {described({**self.hardware, **self.versions})}. {notes}".strip()

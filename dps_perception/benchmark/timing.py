@@ -136,8 +136,3 @@ def table(timings: Sequence[Timing]) -> str:
 def to_dicts(timings: Sequence[Timing]) -> list[dict[str, Any]]:
     """Ready for JSON."""
     return [asdict(timing) for timing in timings]
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A markdown table."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])

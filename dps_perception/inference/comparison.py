@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import DpsError
 from ..evaluation import Evaluator
-from ..evaluation.scores import number, text_table
+from ..evaluation.scores import markdown_table, number, text_table
 from ..types import Prediction, Sample
 from .agreement import TARGETS, Agreement, agreement
 from .backends.base import Progress
@@ -242,5 +242,4 @@ def table(rows: Sequence[Row]) -> str:
 
 def markdown(rows: Sequence[Row]) -> str:
     """The rows as a markdown table."""
-    cells = [HEADER, ["---"] * len(HEADER), *(row.cells() for row in rows if not row.problem)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    return markdown_table(HEADER, [row.cells() for row in rows if not row.problem])

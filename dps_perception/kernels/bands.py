@@ -78,7 +78,7 @@ def in_bands(kernel: Callable[..., Any], rows: int, *args: Any) -> None:
             kernel(band, begin, end, *args)
 
     others = min(torch.get_num_threads() - 1, bands - 1)
-    helpers = [_pool(os.getpid(), others).submit(work) for _ in range(others)]
+    helpers = [_pool(os.getpid(), torch.get_num_threads() - 1).submit(work) for _ in range(others)]
     try:
         work()
     finally:

@@ -13,12 +13,9 @@ from ..types import OutputGrid
 from .bands import as_input, count, in_bands
 from .dense import Dense
 from .fusion_rows import BY_QUERY, NO_DEPTH, ONE_MAP, SIDE, fuse_rows, label_rows, mean_probability, shares_of_depth
-from .recycled import Recycler
 
 ERROR = 1e-6
 """Of the depth as a share of D_max, by each query: from leaving out its softmax weight, or from a linear sigmoid."""
-
-_MEMORY = Recycler()
 
 
 @dataclass(frozen=True)
@@ -80,8 +77,8 @@ def dense(
     rows = Axis.between(masks.shape[1], grid.height, grid.scale_y / stride)
     columns = Axis.between(masks.shape[2], grid.width, grid.scale_x / stride)
     spans = rows.cells
-    owner, probability = _MEMORY.empty(size, np.uint16), _MEMORY.empty(size, np.float32)
-    depth = None if depths is None else _MEMORY.empty(size, np.float32)
+    owner, probability = np.empty(size, np.uint16), np.empty(size, np.float32)
+    depth = None if depths is None else np.empty(size, np.float32)
     owned = np.zeros((count(len(spans)), len(queries) + 1), np.int64)
     own_mask = np.zeros((count(len(spans)), len(queries)), np.int64)
     no_map, no_maps = np.empty((0, 0), np.float32), np.empty((0, 0, 0), np.float32)
