@@ -3,8 +3,8 @@
 Bilinear interpolation inside a cell (four neighbouring points of the low-resolution grid) stays between the values at
 the cell's corners, and so does the difference of two interpolated maps. A query whose logit lies below another one's at
 all four corners is therefore not the best of any pixel in the cell, exactly; and if it lies so far below that its
-softmax weight can't matter, it needs no exponential either. In a cell of a street at 512x1024, of 26 kept queries 1.4 may
-be the best of a pixel and 11 matter to its depth, on average.
+softmax weight can't matter, it needs no exponential either. In a cell of a street at 512x1024, of 26 kept queries
+1.4 may be the best of a pixel and 11 matter to its depth, on average.
 """
 
 from __future__ import annotations
