@@ -15,7 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from dps_perception.errors import ConfigError, ModelLoadError
 from dps_perception.labels import CITYSCAPES, VOID_PANOPTIC_ID
-from dps_perception.models.fusion import FusionThresholds
+from dps_perception.models.segments import FusionThresholds
 from dps_perception.models.weights import ModelInfo
 from dps_perception.node.encode import Encoder
 from dps_perception.types import Prediction, Segment

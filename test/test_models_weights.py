@@ -13,7 +13,7 @@ from dps_perception.inference.predictor import Predictor
 from dps_perception.labels import CITYSCAPES, ClassInfo, LabelSpace
 from dps_perception.models.config import EfficientDPSConfig
 from dps_perception.models.efficientdps import EfficientDPS
-from dps_perception.models.fusion import FusionThresholds
+from dps_perception.models.segments import FusionThresholds
 from dps_perception.models.weights import METADATA_KEY, ModelInfo, find_weights, load_weights, save_weights
 
 CONFIG = EfficientDPSConfig(

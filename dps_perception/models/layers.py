@@ -8,18 +8,27 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+NORMS = ("none", "batch", "group")
+GROUP_CHANNELS = 8
+"""Channels of a group in group normalisation, as in both papers whose heads use it."""
+
 
 class ConvBlock(nn.Sequential):
-    """Convolution, optional batch norm, ReLU; Kaiming initialised."""
+    """Convolution, optional norm (one of `NORMS`), ReLU; Kaiming initialised. `conv` replaces the plain convolution."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, norm: str, relu: bool = True) -> None:
-        conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=norm == "none")
-        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-        if conv.bias is not None:
-            nn.init.zeros_(conv.bias)
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, norm: str, relu: bool = True, conv: nn.Module | None = None
+    ) -> None:
+        if conv is None:
+            conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=norm == "none")
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
         parts: list[nn.Module] = [conv]
         if norm == "batch":
             parts.append(nn.BatchNorm2d(outputs))
+        elif norm == "group":
+            parts.append(nn.GroupNorm(outputs // GROUP_CHANNELS, outputs))
         if relu:
             parts.append(nn.ReLU(inplace=True))
         super().__init__(*parts)

@@ -16,7 +16,7 @@ from rclpy.node import Node
 from ..errors import ConfigError, nearest
 from ..inference.backends.registry import AUTO, BACKENDS, MODES
 from ..labels import LabelSpace
-from ..models.fusion import FusionThresholds
+from ..models.segments import FusionThresholds
 
 LIVE = "live"
 SWITCH = "switch"

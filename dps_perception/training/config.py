@@ -9,7 +9,7 @@ from typing import Any
 from ..data.bag_index import BagOptions
 from ..data.bag_topics import BagTopics
 from ..data.transforms import Augmentation
-from ..models.fusion import FusionThresholds
+from ..models.segments import FusionThresholds
 from .criterion import LossWeights
 
 PRECISIONS = ("bf16-mixed", "32-true")
