@@ -27,6 +27,7 @@ _COPY_FREE: dict[str, tuple[int, int | None]] = {  # channels, OpenCV's conversi
 _BAYER = {f"bayer_{pattern}{bits}": bits // 8 for pattern in ("rggb", "bggr", "gbrg", "grbg") for bits in (8, 16)}
 _BRIDGED = {"mono16": 2, "rgb16": 6, "bgr16": 6, "rgba16": 8, "bgra16": 8} | _BAYER
 _BYTES_PER_PIXEL = {name: channels for name, (channels, _) in _COPY_FREE.items()} | _BRIDGED
+_LONGEST_NAME = 60  # of what a message claims, in errors
 _LEAST_BAYER = 3  # OpenCV takes colours from neighbours and leaves smaller images black
 ENCODINGS = (*_BYTES_PER_PIXEL, *yuv.ENCODINGS)
 
@@ -80,7 +81,9 @@ class Decoder:
 
     def _compressed(self, message: CompressedImage) -> NDArray[np.uint8]:
         if "compressedDepth" in message.format:
-            raise ImageError(f"format '{message.format}' holds depth; give a colour image (jpeg or png)")
+            raise ImageError(
+                f"format '{message.format[:_LONGEST_NAME]}' holds depth; give a colour image (jpeg or png)"
+            )
         data = bytes(message.data)
         try:
             claimed = claimed_size(data)
@@ -102,7 +105,9 @@ class Decoder:
             decoded = (decoded >> 8).astype(np.uint8)
         channels = 1 if decoded.ndim == 2 else decoded.shape[2]
         if decoded.dtype != np.uint8 or channels not in (1, 3, 4):
-            raise ImageError(f"format '{message.format}' decodes to {channels} channels of {decoded.dtype}; send 8 bit")
+            raise ImageError(
+                f"format '{message.format[:_LONGEST_NAME]}' decodes to {channels} channels of {decoded.dtype}; send 8 bit"
+            )
         code = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}[channels]
         return np.asarray(cv2.cvtColor(decoded, code), np.uint8)
 
@@ -111,8 +116,9 @@ def check_layout(message: Image) -> None:
     """Raise ImageError where size, encoding, step and buffer don't fit together, or the size is excessive."""
     check_size(message.height, message.width)
     if message.encoding not in ENCODINGS:
+        name = message.encoding[:_LONGEST_NAME]
         raise ImageError(
-            f"encoding '{message.encoding}' is unknown{nearest(message.encoding, ENCODINGS)} "
+            f"encoding '{name}' is unknown{nearest(name, ENCODINGS)} "
             f"Convert it (image_proc) or send one of: {', '.join(ENCODINGS)}"
         )
     if message.encoding in _BAYER and min(message.height, message.width) < _LEAST_BAYER:
@@ -159,7 +165,7 @@ def _as_message(pixels: NDArray[Any], encoding: str) -> Image:
 
 def _undecodable(message: CompressedImage, why: str) -> str:
     return (
-        f"{len(message.data)} bytes of format '{message.format}' can't be decoded ({why}); "
+        f"{len(message.data)} bytes of format '{message.format[:_LONGEST_NAME]}' can't be decoded ({why}); "
         "send jpeg or png, and check the link for lost bytes"
     )
 

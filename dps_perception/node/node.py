@@ -25,10 +25,11 @@ from ..inference.predictor import Predictor
 from .decode import Decoder
 from .diagnostics import Health, Situation, diagnostic_array
 from .inputs import Inputs
+from .intake import Intake, Job
 from .memory import search_all_again, spare_what_is_there
 from .outputs import Outputs
 from .parameters import KINDS, Parameters, changed, declare
-from .pipeline import Job, LoadPredictor, Pipeline, load_predictor
+from .pipeline import LoadPredictor, Pipeline, load_predictor
 from .switching import SWITCHED, Outcome, Switcher, named, validate, wish
 from .throttle import Throttle
 from .worker import Counts, Worker
@@ -82,7 +83,7 @@ class DpsNode(LifecycleNode):
         self._failure = ""
         parameters = self._values
         try:
-            decoder = Decoder()
+            intake = Intake(Decoder(), self.health, self._warn, lambda: self._inputs.image_topic)
             self._outputs = Outputs(self, parameters, self._warn)
             stages: dict[str, Callable[[Any], Any]] = {
                 "decode": lambda job: pipeline.decode(job),
@@ -103,7 +104,7 @@ class DpsNode(LifecycleNode):
         self._switcher = Switcher(self._build, self._swap, self._on_switched, self._progress, self.health)
         pipeline = self._pipeline = Pipeline(
             predictor,
-            decoder,
+            intake,
             self._outputs,
             self._values,
             self.health,

@@ -118,11 +118,17 @@ class Parameters:
     no_point_classes: str = _param(
         "", LIVE, "classes left out of the point cloud (NaN), comma separated; depth and labels keep them"
     )
+    min_point_confidence: float = _param(
+        0.0, LIVE, "pixels below this confidence are left out of the point cloud (NaN); 0: none", low=0.0, high=1.0
+    )
     point_stride: int = _param(1, LIVE, "every n-th row and column of the depth becomes points", low=1, high=64)
     output_scale: float = _param(1.0, LIVE, "size of all outputs over the size of the image", low=0.05, high=1.0)
     publish_masks: bool = _param(True, LIVE, "instances carry their pixel mask (run lengths)")
     frame_id: str = _param("", LIVE, "frame of all outputs instead of the image's; empty: the image's")
 
+    rectify: bool = _param(
+        False, LIVE, "take camera_info's lens distortion out of the images; false: they come rectified"
+    )
     image_transport: str = _param(
         "auto", STARTUP, "type of the image topic; auto: found out from who publishes it, also on <image>/compressed",
         choices=("auto", "raw", "compressed"),

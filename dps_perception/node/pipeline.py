@@ -11,23 +11,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from dps_msgs.msg import PipelineStats
 
-from ..data.calibration import intrinsics_of
-from ..errors import CameraInfoError, ModelLoadError, nearest
+from ..errors import ModelLoadError, nearest
 from ..inference.backends.base import Progress
 from ..inference.backends.registry import AUTO
 from ..inference.predictor import Predictor, Prepared
 from ..labels import LABEL_SPACES
-from ..types import Frame, Prediction
-from .decode import Decoder, stamp_ns
+from ..types import Prediction
 from .diagnostics import Health
+from .intake import CameraFrame, Intake, Job
 from .outputs import Outputs
 from .parameters import Parameters
 from .scene import Scene, View
@@ -56,24 +53,12 @@ not measured. Within a frame, publishing from a thread of its own while the next
 
 
 @dataclass(frozen=True)
-class Job:
-    """An image message (Image or CompressedImage) and the CameraInfo that belongs to it, if any.
-
-    `received` is when both were there, in seconds of `time.perf_counter`.
-    """
-
-    image: Any
-    camera_info: CameraInfo | None
-    received: float = field(default_factory=time.perf_counter)
-
-
-@dataclass(frozen=True)
 class Decoded:
     """A frame ready for the model; `predictor` is the one it was prepared for, `worked_s` the time spent on it."""
 
     job: Job
     parameters: Parameters
-    frame: Frame
+    frame: CameraFrame
     predictor: Predictor
     prepared: Prepared
     decode_s: float
@@ -99,7 +84,7 @@ class Pipeline:
 
     Args:
         predictor: loaded and warmed up.
-        decoder: for image messages.
+        intake: makes frames of the camera's messages.
         outputs: publishes.
         parameters: current values.
         health: keeps the books.
@@ -110,7 +95,7 @@ class Pipeline:
     def __init__(
         self,
         predictor: Predictor,
-        decoder: Decoder,
+        intake: Intake,
         outputs: Outputs,
         parameters: Parameters,
         health: Health,
@@ -119,7 +104,7 @@ class Pipeline:
     ) -> None:
         self.predictor = predictor
         self.parameters = parameters
-        self._decoder = decoder
+        self._intake = intake
         self._outputs = outputs
         self._health = health
         self._warn = warn
@@ -138,7 +123,7 @@ class Pipeline:
         """
         started = time.perf_counter()
         parameters, predictor = self.parameters, self.predictor
-        frame = self._decode(job, parameters)
+        frame = self._intake.frame(job, parameters)
         decode_s = time.perf_counter() - started
         prepared = predictor.prepare(frame.rgb, frame.intrinsics)
         return Decoded(job, parameters, frame, predictor, prepared, decode_s, time.perf_counter() - started)
@@ -164,14 +149,13 @@ class Pipeline:
         decoded, prediction = predicted.decoded, predicted.prediction
         job, frame, model = decoded.job, decoded.frame, decoded.predictor.model
         header = Header(stamp=job.image.header.stamp, frame_id=frame.frame_id)
-        camera_info = job.camera_info if frame.intrinsics is not None else None
         self._outputs.publish(
             Scene(
                 header,
                 frame.rgb,
                 prediction,
                 frame.intrinsics,
-                camera_info,
+                frame.camera_info,
                 model.label_space,
                 model.model_id,
                 view_of(decoded.parameters),
@@ -190,25 +174,6 @@ class Pipeline:
             }
             timings_ms = prediction.timings_ms | {stage: 1e3 * s for stage, s in seconds.items()}
             self._outputs.publish_stats(self._stats(header, timings_ms, predicted))
-
-    def _decode(self, job: Job, parameters: Parameters) -> Frame:
-        rgb = self._decoder.rgb(job.image)
-        frame_id = parameters.frame_id or job.image.header.frame_id
-        if not frame_id:
-            self._warn(
-                "frame_id",
-                "the image's frame_id is empty, so TF and RViz can't place the outputs; set it in the camera driver, "
-                "or give this node the parameter frame_id",
-            )
-        intrinsics = None
-        if job.camera_info is not None:
-            try:
-                intrinsics = intrinsics_of(job.camera_info, rgb.shape[:2])
-                self._health.calibration_error = ""
-            except CameraInfoError as error:
-                self._health.calibration_error = str(error)
-                self._warn("calibration", f"{error}. 2D outputs go on, 3D is withheld")
-        return Frame(rgb, intrinsics, stamp_ns(job.image), frame_id)
 
     def _stats(self, header: Header, timings_ms: dict[str, float], predicted: Predicted) -> PipelineStats:
         counts, health, predictor = self._health.counts(), self._health, predicted.decoded.predictor
@@ -246,6 +211,7 @@ def view_of(parameters: Parameters) -> View:
         max_depth_m=parameters.max_depth,
         no_depth_classes=parameters.no_depth_names,
         no_point_classes=parameters.no_point_names,
+        min_point_confidence=parameters.min_point_confidence,
         point_stride=parameters.point_stride,
         masks=parameters.publish_masks,
     )
