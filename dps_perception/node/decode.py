@@ -80,10 +80,9 @@ class Decoder:
         return np.asarray(cv2.cvtColor(rows, conversion), np.uint8)
 
     def _compressed(self, message: CompressedImage) -> NDArray[np.uint8]:
-        if "compressedDepth" in message.format:
-            raise ImageError(
-                f"format '{message.format[:_LONGEST_NAME]}' holds depth; give a colour image (jpeg or png)"
-            )
+        name = message.format[:_LONGEST_NAME]
+        if "compressedDepth" in name:
+            raise ImageError(f"format '{name}' holds depth; give a colour image (jpeg or png)")
         data = bytes(message.data)
         try:
             claimed = claimed_size(data)
@@ -105,9 +104,7 @@ class Decoder:
             decoded = (decoded >> 8).astype(np.uint8)
         channels = 1 if decoded.ndim == 2 else decoded.shape[2]
         if decoded.dtype != np.uint8 or channels not in (1, 3, 4):
-            raise ImageError(
-                f"format '{message.format[:_LONGEST_NAME]}' decodes to {channels} channels of {decoded.dtype}; send 8 bit"
-            )
+            raise ImageError(f"format '{name}' decodes to {channels} channels of {decoded.dtype}; send 8 bit")
         code = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}[channels]
         return np.asarray(cv2.cvtColor(decoded, code), np.uint8)
 
