@@ -75,6 +75,9 @@ class Parameters:
     """A consistent set of values; `specs()` says what each means. Made by `declare`, changed by `changed`."""
 
     weights: str = _param("", SWITCH, "weights, ONNX or engine file; empty: the weights shipped with the package")
+    weights_folder: str = _param(
+        "", STARTUP, "weights must be below this folder, or be shipped ones; empty: they may be anywhere"
+    )
     label_space: str = _param("", RELOAD, "weights of another label space are refused; empty: any is welcome")
     backend: str = _param(
         "torch", SWITCH, "runtime of the network; auto: the fastest here whose output agrees", choices=(*BACKENDS, AUTO)

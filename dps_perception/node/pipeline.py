@@ -28,6 +28,7 @@ from .intake import CameraFrame, Intake, Job
 from .outputs import Outputs
 from .parameters import Parameters
 from .scene import Scene, View
+from .weights_folder import check_folder
 
 LoadPredictor = Callable[..., Predictor]
 MANY_CORES = 4
@@ -222,10 +223,11 @@ def load_predictor(parameters: Parameters, load: LoadPredictor, progress: Progre
 
     Raises:
         ModelLoadError: the weights can't be loaded, or are of another label space than asked for.
-        ConfigError: backend, device, precision or input size is not possible here, or no_point_classes names a class
-            that the model doesn't have.
+        ConfigError: backend, device, precision or input size is not possible here, weights lie outside of
+            weights_folder, or no_point_classes names a class that the model doesn't have.
         BackendError: the backend is missing, out of memory, or could not build what it runs.
     """
+    check_folder(parameters.weights, parameters.weights_folder)
     predictor = load(
         parameters.weights,
         backend=parameters.backend,
