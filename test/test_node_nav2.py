@@ -1,10 +1,15 @@
 """What others rely on: Nav2's semantic segmentation layer, and one pixel grid and stamp for all outputs."""
 
+import re
+from pathlib import Path
+
 import message_filters
 import numpy as np
 import pytest
+import yaml
 from node_fakes import CAR, ROAD, SKY, fake_prediction
 from node_rig import rigs
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from test_node_encode import read_points
@@ -156,11 +161,21 @@ def test_points_of_little_confidence_are_left_out_live(rig):
     r.send(5)
     r.until(lambda: r.got["points"] and r.got["depth"])
     assert np.isfinite(read_points(r.got["points"][-1])["z"]).any()
-    from rclpy.parameter import Parameter
-
     (result,) = r.node.set_parameters([Parameter("min_point_confidence", value=0.9)])
     assert result.successful
     r.send(6)
     r.until(lambda: r.stamps("points")[-1] == 6 and r.stamps("depth")[-1] == 6)
     assert not np.isfinite(read_points(r.got["points"][-1])["z"]).any()
     assert np.isfinite(np.frombuffer(r.got["depth"][-1].data, np.float32)).any()
+
+
+def test_the_documented_parameters_fit_topics_and_classes():
+    document = (Path(__file__).resolve().parent.parent / "docs" / "nav2.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", document, re.DOTALL)
+    layer = yaml.safe_load(block)["local_costmap"]["local_costmap"]["ros__parameters"]["semantic_layer"]
+    camera = layer[layer["observation_sources"]]
+    topics = {name.removeprefix("/dps/") for key, name in camera.items() if key.endswith("_topic")}
+    assert topics == {"semantic", "confidence", "points", "label_info"}
+    assert topics - {"label_info"} <= set(OUTPUTS)
+    named = [name for kind in camera["class_types"] for name in camera[kind]["classes"]]
+    assert sorted(named) == sorted(CITYSCAPES.names)

@@ -7,7 +7,7 @@ from ..errors import ImageError
 MAX_SIDE_PX = 32_766
 """Of one side; OpenCV can't undistort larger images."""
 MAX_PIXELS = 8192 * 8192
-"""Of a whole image, 64 Mi: 192 MiB as RGB, and about 2.5 GiB once all outputs are made of it."""
+"""Of a whole image, 64 Mi: 192 MiB as RGB, and about 3 GiB once all outputs are made of it."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
