@@ -129,22 +129,10 @@ def test_a_claimed_length_of_the_header(tmp_path, length):
     ],
 )
 def test_a_claimed_tensor(tmp_path, entry):
-    """The third is there, as a hole of 1 GiB: its shape is compared before it is read."""
+    """The third is there, as a hole of 1 GiB: its shape is compared before it is read or hashed."""
     path = safetensors(tmp_path / "x.safetensors", {**metadata(), "queries.activation.weight": entry}, size=GIB)
-    told = load_all_ways_but_the_look(path) if entry["data_offsets"] == [0, GIB] else load_all_ways(path)
+    told = load_all_ways(path)
     assert "does not fit its own config" in told or "not a whole safetensors file" in told
-
-
-def load_all_ways_but_the_look(path):
-    """What `open_model` can't see (it reads no tensors), loading must; hashing 1 GiB takes longer than a second."""
-    from dps_perception.models.weights import load_weights
-
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    with pytest.raises(ModelLoadError) as caught:
-        load_weights(path)
-    assert time.process_time() - began < 1.0
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(

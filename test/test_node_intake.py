@@ -5,13 +5,14 @@ import array
 import cv2
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from node_fakes import camera_info, fake_prediction, image
 from std_msgs.msg import Header
 
 from dps_perception.data import calibration
 from dps_perception.labels import CITYSCAPES
 from dps_perception.node.decode import Decoder
-from dps_perception.node.diagnostics import Health
+from dps_perception.node.diagnostics import OK, WARN, Health, Situation, diagnostic_array
 from dps_perception.node.encode import Encoder
 from dps_perception.node.intake import Intake, Job
 from dps_perception.node.parameters import Parameters
@@ -179,3 +180,26 @@ def test_a_new_camera_info_ends_the_trouble():
     assert setting.health.distortion
     setting.frame(distorted(), rectify=True)
     assert setting.health.distortion == ""
+
+
+def test_diagnostics_name_the_contradiction():
+    setting = Setting()
+    setting.frame(distorted())
+    setting.health.frame_done(0.1)
+    situation = Situation(
+        node="/dps", state="active", failure="", image_topic="/image_raw", camera_info_topic="/camera_info",
+        transport="raw", without_camera_info=False, jumps=0, model={},
+    )  # fmt: skip
+    status = diagnostic_array(setting.health, situation, Time()).status[0]
+    assert (status.name, status.level, status.message) == ("dps: input", WARN, setting.health.distortion)
+    setting.frame(distorted(), rectify=True)
+    assert diagnostic_array(setting.health, situation, Time()).status[0].level == OK
+
+
+def test_a_calibration_of_megabytes_does_not_fill_the_log():
+    setting = Setting()
+    info = distorted([0.5] * 200_000, "x" * 1_000_000)
+    setting.frame(info)
+    setting.frame(info, rectify=True)
+    assert [kind for kind, _ in setting.warnings] == ["distortion", "calibration"]
+    assert max(len(text) for _, text in setting.warnings) < 1000

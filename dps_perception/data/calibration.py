@@ -126,7 +126,7 @@ class Rectifier:
         known = _PERSPECTIVE | _FISHEYE
         if model not in known or coefficients.size not in known[model]:
             raise CameraInfoError(
-                f"distortion model '{model}' with {coefficients.size} coefficients can't be undone; "
+                f"distortion model '{model[:40]}' with {coefficients.size} coefficients can't be undone; "
                 f"known are {_listed(known)}"
             )
         if not np.isfinite(coefficients).all():

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
 
 from ..errors import ConfigError, ModelLoadError, nearest
 from ..files import replacing, sha256_of
@@ -148,11 +147,11 @@ def read_info(path: Path | str) -> ModelInfo:
     """What a weights file says about itself, without reading its tensors.
 
     Raises:
-        ModelLoadError: missing, truncated, not ours, or of another family.
+        ModelLoadError: missing, truncated, not ours, another family, or tensors that don't fit its own config.
     """
     path = Path(path)
     with _opened(path) as file:
-        info = _info(path, file.metadata() or {})
+        info, _ = _checked(path, file)
     return replace(info, weights_sha256=sha256_of(path))
 
 
@@ -164,11 +163,8 @@ def load_weights(path: Path | str) -> tuple[EfficientDPS, ModelInfo]:
     """
     path = Path(path)
     with _opened(path) as file:
-        info = _info(path, file.metadata() or {})
-        with torch.device("meta"):
-            network = EfficientDPS(info.config)
+        info, network = _checked(path, file)
         expected = network.state_dict()
-        _compare(path, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}, expected)  # noqa: SIM118
         tensors = {name: file.get_tensor(name) for name in expected}
     network.to_empty(device="cpu")
     network.load_state_dict({k: v.to(expected[k].dtype) for k, v in tensors.items()})
@@ -176,19 +172,23 @@ def load_weights(path: Path | str) -> tuple[EfficientDPS, ModelInfo]:
     return network.eval(), replace(info, weights_sha256=sha256_of(path))
 
 
-def _compare(path: Path, shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, Tensor]) -> None:
-    """Compare what a file lists with what its config makes, before either takes memory."""
+def _checked(path: Path, file: Any) -> tuple[ModelInfo, EfficientDPS]:
+    """What an open file says, and its network without memory, compared with the tensors that the file lists."""
+    info = _info(path, file.metadata() or {})
+    with torch.device("meta"):
+        network = EfficientDPS(info.config)
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     problems = [f"lacks {k}" for k in expected if k not in shapes]
-    problems += [f"has unknown {k}" for k in shapes if k not in expected]
+    problems += [f"has unknown {k[:60]}" for k in shapes if k not in expected]
     problems += [
-        f"{k} is {shapes[k]}, expected {tuple(v.shape)}"
-        for k, v in expected.items()
-        if k in shapes and shapes[k] != tuple(v.shape)
+        f"{k} is {shapes[k]}, expected {shape}" for k, shape in expected.items() if k in shapes and shapes[k] != shape
     ]
     if problems:
         raise ModelLoadError(
             f"{path} does not fit its own config: {'; '.join(problems[:3])} ({len(problems)} in all). Train it again"
         )
+    return info, network
 
 
 @contextlib.contextmanager

@@ -109,9 +109,9 @@ class Intake:
         topic, text = self._topic(), ""
         if is_distorted(info) and not rectify and names_raw_image(topic):
             text = (
-                f"{topic} is not rectified by its name, and its lens distorts ({info.distortion_model}, d = "
-                f"{[round(float(d), 4) for d in info.d]}), so points and boxes are bent as the lens does; set rectify "
-                "to true, or remap 'image' to a rectified topic (image_proc's image_rect)"
+                f"{topic} is not rectified by its name, and its lens distorts ({info.distortion_model[:40]}, d "
+                f"= {[round(float(d), 4) for d in info.d[:14]]}), so points and boxes are bent as the lens does; set "
+                "rectify to true, or remap 'image' to a rectified topic (image_proc's image_rect)"
             )
         elif is_distorted(info) and rectify and names_rectified_image(topic):
             text = f"{topic} is rectified by its name, and rectify undistorts it once more; set rectify to false"
