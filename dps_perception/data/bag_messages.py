@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError
 from . import yuv
-from .image_bytes import check_size, claimed_size
+from .image_bytes import check_size, claimed_size, ends_early
 
 _FORMATS: dict[str, tuple[type, int, int | None]] = {
     # encoding: (element type, channels, OpenCV conversion to RGB)
@@ -70,14 +70,7 @@ def decode_rgb(message: Any) -> NDArray[np.uint8]:
     if hasattr(message, "format"):
         if "compressedDepth" in message.format:
             raise ImageError(f"format '{message.format}' holds depth; give a colour image (jpeg or png)")
-        data = bytes(message.data)
-        check_size(*claimed_size(data))
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        if decoded is None:
-            raise ImageError(
-                f"compressed image (format '{message.format}', {len(message.data)} bytes) can't be decoded"
-            )
-        return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+        return _compressed(message)
     if message.encoding in yuv.ENCODINGS:
         return _yuv(message)
     if message.encoding not in _FORMATS:
@@ -90,6 +83,21 @@ def decode_rgb(message: Any) -> NDArray[np.uint8]:
     if dtype is np.uint16:
         rgb = np.rint(rgb * np.float32(255 / 65535))
     return rgb.astype(np.uint8, copy=False)
+
+
+def _compressed(message: Any) -> NDArray[np.uint8]:
+    data, decoded, why = bytes(message.data), None, "not a whole jpeg or png"
+    try:
+        claimed = claimed_size(data)
+    except ImageError as error:
+        why = str(error)
+    else:
+        check_size(*claimed)
+        if not ends_early(data):
+            decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if decoded is None:
+        raise ImageError(f"compressed image (format '{message.format}', {len(data)} bytes) can't be decoded ({why})")
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
 def _yuv(message: Any) -> NDArray[np.uint8]:
