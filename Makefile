@@ -1,4 +1,4 @@
-# make setup | demo | test | test-gpu | backends | bench | bench-gpu | lint | lock | clean. Everything lives in .venv; nothing outside this folder is changed.
+# make setup | demo | test | test-gpu | backends | bench | bench-gpu | lint | lock | audit | clean. Everything lives in .venv; nothing outside this folder is changed.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +15,7 @@ export FASTDDS_DEFAULT_PROFILES_FILE := $(CURDIR)/config/fastdds.xml
 
 BENCH_SIZE ?= 512x1024
 
-.PHONY: setup demo test test-gpu backends bench bench-gpu lint lock clean
+.PHONY: setup demo test test-gpu backends bench bench-gpu lint lock audit clean
 
 setup:
 	@command -v $(PYTHON) >/dev/null || { echo "set-up: no Python found; apt install python3.11 python3.11-dev" >&2; exit 1; }
@@ -70,6 +70,10 @@ bench-gpu: setup
 lock: setup
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--no-header $(UPGRADE) requirements.in --output-file requirements.lock
+
+# Known vulnerabilities of the pinned packages; needs the network, and says so where it is not there (status 3).
+audit: setup
+	@$(BIN)/python tools/audit.py
 
 clean:
 	rm -rf $(VENV) .venv.lock .venv.partial build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -63,6 +63,25 @@ def test_read_only_and_strided_images_are_welcome():
     assert clouds[0].tobytes() == clouds[1].tobytes()
 
 
+@pytest.mark.parametrize("stride", [1, 3])
+def test_points_below_the_least_confidence_are_nan(stride):
+    depth, rgb, panoptic = scene()
+    confidence = np.random.default_rng(1).uniform(0, 1, depth.shape).astype(np.float32)
+    confidence[0, :3] = 0.6, np.nextafter(np.float32(0.6), np.float32(0)), np.nan
+    depth[0, :3] = 5.0
+    intrinsics = Intrinsics(20, 25, 18.2, 11.1, *depth.shape)
+    shape = tuple(-(-size // stride) for size in depth.shape)
+    all_of_them, sure = (np.zeros(shape, POINT_DTYPE) for _ in range(2))
+    fill_cloud(all_of_them, depth, rgb, panoptic, intrinsics, DepthRule(), stride)
+    fill_cloud(sure, depth, rgb, panoptic, intrinsics, DepthRule(), stride, (confidence, np.float32(0.6)))
+    kept = (confidence >= np.float32(0.6))[::stride, ::stride]
+    assert kept[0, 0]
+    assert stride > 1 or not kept[0, 1:3].any()
+    for axis in "xyz":
+        np.testing.assert_array_equal(sure[axis], np.where(kept, all_of_them[axis], np.float32(np.nan)))
+    np.testing.assert_array_equal(sure["label"], all_of_them["label"])
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_limited_depth_is_infinite_outside(rule):
     (depth, _, panoptic), rule = scene(), RULES[rule]

@@ -36,8 +36,9 @@ def fill_cloud(
     intrinsics: Intrinsics,
     rule: DepthRule,
     stride: int,
+    sure: tuple[NDArray[np.float32], float] | None = None,
 ) -> None:
-    """Write every `stride`-th row and column as points; x y z are NaN where depth doesn't count.
+    """Write every `stride`-th row and column as points; x y z are NaN where depth or confidence don't count.
 
     Args:
         cloud: (h, w) of POINT_DTYPE, contiguous, with h, w = ceil(H / stride), ceil(W / stride).
@@ -47,29 +48,38 @@ def fill_cloud(
         intrinsics: of this grid.
         rule: which depths count.
         stride: 1 or more.
+        sure: (H, W) confidence and the least that counts; None: all counts.
     """
-    inputs = as_input(depth_m, np.float32), as_input(rgb, np.uint8), as_input(panoptic, np.uint16)
-    in_bands(_fill, len(cloud), *inputs, *rays(intrinsics), *rule.interval, rule.hidden, stride, cloud)
+    depth = as_input(depth_m, np.float32)
+    confidence, least = (depth, -np.inf) if sure is None else (as_input(sure[0], np.float32), sure[1])
+    inputs = depth, as_input(rgb, np.uint8), as_input(panoptic, np.uint16), confidence
+    limits = *rule.interval, np.float32(least), rule.hidden
+    in_bands(_fill, len(cloud), *inputs, *rays(intrinsics), *limits, stride, cloud)
 
 
 @compiled
-def _fill(band, begin, end, depth, rgb, panoptic, x, y, near, far, hidden, stride, cloud):  # type: ignore[no-untyped-def]
+def _fill(  # type: ignore[no-untyped-def]
+    band, begin, end, depth, rgb, panoptic, confidence, x, y, near, far, least, hidden, stride, cloud
+):
     for i in range(begin, end):
         row = i * stride
-        line = depth[row], rgb[row], panoptic[row]
+        line = depth[row], rgb[row], panoptic[row], confidence[row]
         if stride == 1:  # known to the compiler: a third faster
-            _fill_row(*line, x, y[row], near, far, hidden, 1, cloud[i])
+            _fill_row(*line, x, y[row], near, far, least, hidden, 1, cloud[i])
         else:
-            _fill_row(*line, x, y[row], near, far, hidden, stride, cloud[i])
+            _fill_row(*line, x, y[row], near, far, least, hidden, stride, cloud[i])
 
 
 @compiled
-def _fill_row(depth, rgb, panoptic, x, y, near, far, hidden, stride, points):  # type: ignore[no-untyped-def]
+def _fill_row(  # type: ignore[no-untyped-def]
+    depth, rgb, panoptic, confidence, x, y, near, far, least, hidden, stride, points
+):
     for i in range(points.size):
         column = i * stride
         z, id_ = depth[column], panoptic[column]
         label = id_ >> 8
-        z = z if (z >= near) & (z <= far) & ~hidden[label] else np.float32(np.nan)
+        counts = (z >= near) & (z <= far) & (confidence[column] >= least) & ~hidden[label]
+        z = z if counts else np.float32(np.nan)
         red, green, blue = np.uint32(rgb[column, 0]), np.uint32(rgb[column, 1]), np.uint32(rgb[column, 2])
         point = points[i]
         point.x = z * x[column]

@@ -9,8 +9,10 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo
 
 from ..models.weights import ModelInfo
+from .decode import Decoder
 from .diagnostics import Health, InputSituation
 from .inputs import Inputs
+from .intake import Intake
 from .outputs import Outputs
 from .parameters import Parameters
 from .worker import Counts
@@ -24,7 +26,7 @@ class Camera:
             camera, whose topics are `image` and `~/panoptic`.
         enabled: False while switched off by service.
         inputs: its subscriptions.
-        outputs: its publishers, from configure to cleanup.
+        outputs, intake: its publishers and its way from messages to frames, from configure to cleanup.
         health: its books.
 
     Args:
@@ -49,6 +51,7 @@ class Camera:
         self.enabled = True
         self.health = Health(counts)
         self.outputs: Outputs | None = None
+        self.intake: Intake | None = None
         self._node = node
         self._warn = warn
         self.inputs = Inputs(node, name, parameters, lambda image, info: on_frame(self, image, info), self.warn)
@@ -59,13 +62,14 @@ class Camera:
             self.health.qos_error = text
         self._warn(self.name, kind, text)
 
-    def open(self, parameters: Parameters) -> None:
-        """Make the publishers."""
+    def open(self, parameters: Parameters, decoder: Decoder) -> None:
+        """Make publishers and intake."""
+        self.intake = Intake(decoder, self.health, self.warn, lambda: self.inputs.image_topic)
         self.outputs = Outputs(self._node, self.name, parameters, self.warn)
 
     def close(self) -> None:
         """Destroy the publishers."""
-        outputs, self.outputs = self.outputs, None
+        outputs, self.outputs, self.intake = self.outputs, None, None
         if outputs is not None:
             outputs.close()
 

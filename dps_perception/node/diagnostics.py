@@ -42,6 +42,7 @@ class Health:
 
     Attributes:
         calibration_error: why the last CameraInfo was refused; empty where it was taken.
+        distortion: why `rectify` seems to be set wrongly for this camera; empty where it does not.
         age_s: node clock less stamp when the last frame was published; NaN before, or while that clock has not started.
         last_error: text of the last frame's failure ever since activation.
         qos_error: text of the last QoS that could not match.
@@ -55,6 +56,7 @@ class Health:
     def reset(self) -> None:
         """Forget all; at activation."""
         self.calibration_error = ""
+        self.distortion = ""
         self.age_s = math.nan
         self.last_error = ""
         self.qos_error = ""
@@ -157,6 +159,8 @@ def _input(name: str, health: Health, situation: InputSituation) -> DiagnosticSt
         level, text = ERROR, health.calibration_error
     elif situation.without_camera_info:
         level, text = WARN, f"no camera_info matches; is {situation.camera_info_topic} the camera's? 2D only"
+    elif health.distortion:
+        level, text = WARN, health.distortion
     values = {
         "image": situation.image_topic,
         "camera_info": situation.camera_info_topic,

@@ -106,7 +106,10 @@ class Encoder:
         message.fields, message.is_bigendian, message.is_dense = POINT_FIELDS, BIG_ENDIAN, False
         message.point_step, message.row_step = POINT_DTYPE.itemsize, POINT_DTYPE.itemsize * width
         cloud = np.frombuffer(message.data, POINT_DTYPE).reshape(height, width)
-        fill_cloud(cloud, scene.raw_depth_m, scene.rgb, scene.panoptic, scene.intrinsics, scene.point_rule, stride)
+        least = scene.view.min_point_confidence
+        sure = (scene.confidence, least) if least > 0 else None
+        pixels = scene.raw_depth_m, scene.rgb, scene.panoptic
+        fill_cloud(cloud, *pixels, scene.intrinsics, scene.point_rule, stride, sure)
         return message
 
     def instances(self, scene: Scene) -> InstanceArray:

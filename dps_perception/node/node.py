@@ -28,7 +28,7 @@ from .decode import Decoder
 from .diagnostics import ModelHealth, diagnostic_array
 from .memory import search_all_again, spare_what_is_there
 from .parameters import KINDS, Parameters, changed, declare
-from .pipeline import Decoded, Job, LoadPredictor, Pipeline, Predicted, load_predictor
+from .pipeline import CameraJob, Decoded, LoadPredictor, Pipeline, Predicted, load_predictor
 from .recovery import Recovery
 from .switching import SWITCHED, Outcome, Switcher, named, validate, wish
 from .throttle import Throttle
@@ -53,7 +53,7 @@ class DpsNode(LifecycleNode):
         super().__init__("dps", **node_args)
         self._load = load
         self._throttle = Throttle(self.get_logger().warning)
-        self._worker: Worker[Job] | None = None
+        self._worker: Worker[CameraJob] | None = None
         self._pipeline: Pipeline | None = None
         self._switcher: Switcher | None = None
         self._running: Parameters | None = None
@@ -99,7 +99,7 @@ class DpsNode(LifecycleNode):
         try:
             decoder = Decoder()
             for camera in self.cameras:
-                camera.open(parameters)
+                camera.open(parameters, decoder)
             stages: dict[str, Callable[[Any], Any]] = {
                 "decode": lambda job: pipeline.decode(job),
                 "network": infer,
@@ -122,7 +122,6 @@ class DpsNode(LifecycleNode):
         self._switcher = Switcher(self._build, self._swap, self._on_switched, self._progress, self.health)
         pipeline = self._pipeline = Pipeline(
             predictor,
-            decoder,
             self._values,
             self.health,
             lambda: int(self.get_clock().now().nanoseconds),
@@ -195,7 +194,7 @@ class DpsNode(LifecycleNode):
 
     def _on_frame(self, camera: Camera, image: Any, camera_info: Any) -> None:
         if self._worker is not None:
-            self._worker.submit(Job(camera, image, camera_info), camera.name)
+            self._worker.submit(CameraJob(image, camera_info, camera=camera), camera.name)
 
     def _on_error(self, error: Exception, source: str) -> None:
         text = str(error)

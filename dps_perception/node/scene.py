@@ -28,6 +28,7 @@ class View:
         min_depth_m, max_depth_m: nearer depth is -Inf, farther +Inf (REP 117, 118); 0: no limit.
         no_depth_classes: names of classes without a surface; their depth is +Inf.
         no_point_classes: names of classes that are left out of the cloud (NaN) but keep their depth.
+        min_point_confidence: less confident pixels are left out of the cloud (NaN); 0: none.
         point_stride: every n-th row and column becomes points.
         masks: instances carry their masks.
     """
@@ -37,6 +38,7 @@ class View:
     max_depth_m: float = 0.0
     no_depth_classes: Collection[str] = ()
     no_point_classes: Collection[str] = ()
+    min_point_confidence: float = 0.0
     point_stride: int = 1
     masks: bool = True
 
@@ -52,7 +54,7 @@ class Scene:
         rgb: (H0, W0, 3) uint8 image.
         prediction: on the image's grid.
         intrinsics: of the image, None without a usable calibration.
-        camera_info: the source's, None without a usable calibration.
+        camera_info: of the image, read as that of a rectified one; None without a usable calibration.
         label_space: of the prediction.
         model_id: name of the model.
         view: parameters of the outputs.
