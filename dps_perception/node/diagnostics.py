@@ -26,6 +26,8 @@ class Health:
         age_s: node clock less stamp when the last frame was published; NaN before, or while that clock has not started.
         last_error: text of the last frame's failure ever since activation.
         qos_error: text of the last QoS that could not match.
+        transform_error: why the last 3D outputs were withheld for want of a transform; empty where they were not.
+        transform_failures: in how many frames they were.
         switching_to: backend and precision that are built beside the running ones; empty while none is.
         switch_error: why the last switch failed; empty where it did not. Both outlast a reset.
     """
@@ -43,6 +45,8 @@ class Health:
         self.age_s = math.nan
         self.last_error = ""
         self.qos_error = ""
+        self.transform_error = ""
+        self.transform_failures = 0
         self._failed_at = -math.inf
         self._done: deque[float] = deque(maxlen=1000)
 
@@ -50,6 +54,11 @@ class Health:
         """A frame was published."""
         self.age_s = age_s
         self._done.append(self._clock())
+
+    def transform_failed(self, error: str) -> None:
+        """The 3D outputs of a frame were withheld for want of a transform."""
+        self.transform_error = error
+        self.transform_failures += 1
 
     def frame_failed(self, error: str) -> None:
         """A frame could not be processed."""
@@ -145,6 +154,8 @@ def _processing(name: str, health: Health, situation: Situation) -> DiagnosticSt
         text = situation.state
     elif health.failing:
         level, text = ERROR, health.last_error
+    elif health.transform_error:
+        level, text = WARN, health.transform_error
     values = {
         "state": situation.state,
         "rate [Hz]": f"{health.rate_hz:.2f}",
@@ -154,6 +165,8 @@ def _processing(name: str, health: Health, situation: Situation) -> DiagnosticSt
         "frames dropped": str(counts.dropped),
         "last error": health.last_error,
         "qos": health.qos_error,
+        "frames without transform": str(health.transform_failures),
+        "transform": health.transform_error,
     }
     return _status(level, f"{name}: processing", text, values)
 

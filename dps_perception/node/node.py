@@ -26,11 +26,13 @@ from .decode import Decoder
 from .diagnostics import Health, Situation, diagnostic_array
 from .inputs import Inputs
 from .memory import search_all_again, spare_what_is_there
+from .motion import Motion
 from .outputs import Outputs
 from .parameters import KINDS, Parameters, changed, declare
 from .pipeline import Job, LoadPredictor, Pipeline, load_predictor
 from .switching import SWITCHED, Outcome, Switcher, named, validate, wish
 from .throttle import Throttle
+from .transforms import Transforms
 from .worker import Counts, Worker
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -65,6 +67,7 @@ class DpsNode(LifecycleNode):
         except ConfigError:
             self.destroy_node()
             raise
+        self._transforms = Transforms(self, self._warn)
         self._inputs = Inputs(self, self._values, self._on_frame, self._warn)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self.create_service(SetBool, "~/enable", self._on_enable)
@@ -107,6 +110,7 @@ class DpsNode(LifecycleNode):
             self._outputs,
             self._values,
             self.health,
+            Motion(self._transforms, self.health, self._warn),
             self._warn,
             lambda: int(self.get_clock().now().nanoseconds),
         )
@@ -119,7 +123,7 @@ class DpsNode(LifecycleNode):
         self.health.reset()
         result = super().on_activate(state)
         if self._enabled:
-            self._inputs.start()
+            self._resume()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -154,10 +158,15 @@ class DpsNode(LifecycleNode):
         """Label of the lifecycle state."""
         return str(self._state_machine.current_state[1])
 
+    def _resume(self) -> None:
+        self._transforms.listen(self._values.needs_transforms)
+        self._inputs.start()
+
     def _pause(self) -> None:
         self._inputs.stop()
         if self._worker is not None and not self._worker.drain(DRAIN_S):
             self.get_logger().error(f"the frames in work did not end within {DRAIN_S:g} s")
+        self._transforms.listen(False)
 
     def _release(self) -> None:
         worker, pipeline, outputs = self._worker, self._pipeline, self._outputs
@@ -202,6 +211,8 @@ class DpsNode(LifecycleNode):
         except DpsError as error:
             return SetParametersResult(successful=False, reason=str(error))
         old, self._values = self._values, parameters
+        if self._inputs.started:
+            self._transforms.listen(parameters.needs_transforms)
         if self._pipeline is not None:
             self._pipeline.parameters = parameters
             if old.thresholds != parameters.thresholds:
@@ -218,7 +229,7 @@ class DpsNode(LifecycleNode):
         self._enabled = bool(request.data)
         if self.state == "active" and self._enabled != self._inputs.started:
             if self._enabled:
-                self._inputs.start()
+                self._resume()
             else:
                 self._pause()
         response.success = True

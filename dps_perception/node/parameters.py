@@ -29,6 +29,7 @@ EFFECT = {
     STARTUP: "read-only: set it when the node starts",
 }
 _FUSION = FusionThresholds()
+_FRAME = r"([^/\s]\S*)?"
 _OF_ROS = re.compile(r"use_sim_time|start_type_description_service|qos_overrides\..*")
 
 
@@ -123,6 +124,19 @@ class Parameters:
     publish_masks: bool = _param(True, LIVE, "instances carry their pixel mask (run lengths)")
     frame_id: str = _param("", LIVE, "frame of all outputs instead of the image's; empty: the image's")
 
+    target_frame: str = _param(
+        "", LIVE, "frame of points, instances and markers, by TF at the image's stamp; empty: the optical frame",
+        pattern=_FRAME,
+    )  # fmt: skip
+    transform_timeout: float = _param(
+        0.1, LIVE, "longest wait for a transform that is not there yet [s]", low=0.0, high=5.0
+    )
+    tracking: bool = _param(False, LIVE, "things keep a track_id from frame to frame")
+    tracking_frame: str = _param(
+        "", LIVE, "frame in which the world stands still (odom, map): tracking allows for the camera's motion by TF; "
+        "empty: it does not", pattern=_FRAME,
+    )  # fmt: skip
+
     image_transport: str = _param(
         "auto", STARTUP, "type of the image topic; auto: found out from who publishes it, also on <image>/compressed",
         choices=("auto", "raw", "compressed"),
@@ -173,6 +187,10 @@ class Parameters:
             overlap=self.overlap_threshold,
             stuff_area_px=self.stuff_area,
         )
+
+    @property
+    def needs_transforms(self) -> bool:
+        return bool(self.target_frame or (self.tracking and self.tracking_frame))
 
     @property
     def no_depth_names(self) -> frozenset[str]:

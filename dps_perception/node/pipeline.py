@@ -28,6 +28,7 @@ from ..labels import LABEL_SPACES
 from ..types import Frame, Prediction
 from .decode import Decoder, stamp_ns
 from .diagnostics import Health
+from .motion import Motion
 from .outputs import Outputs
 from .parameters import Parameters
 from .scene import Scene, View
@@ -103,6 +104,7 @@ class Pipeline:
         outputs: publishes.
         parameters: current values.
         health: keeps the books.
+        motion: places 3D outputs and tracks things.
         warn: called with (kind, text), throttled by the caller.
         now_ns: the node's clock.
     """
@@ -114,6 +116,7 @@ class Pipeline:
         outputs: Outputs,
         parameters: Parameters,
         health: Health,
+        motion: Motion,
         warn: Callable[[str, str], None],
         now_ns: Callable[[], int],
     ) -> None:
@@ -122,6 +125,7 @@ class Pipeline:
         self._decoder = decoder
         self._outputs = outputs
         self._health = health
+        self._motion = motion
         self._warn = warn
         self._now_ns = now_ns
         self._cores = len(os.sched_getaffinity(0))
@@ -165,6 +169,7 @@ class Pipeline:
         job, frame, model = decoded.job, decoded.frame, decoded.predictor.model
         header = Header(stamp=job.image.header.stamp, frame_id=frame.frame_id)
         camera_info = job.camera_info if frame.intrinsics is not None else None
+        place, track = self._motion.of(header, frame, decoded.parameters)
         self._outputs.publish(
             Scene(
                 header,
@@ -175,6 +180,8 @@ class Pipeline:
                 model.label_space,
                 model.model_id,
                 view_of(decoded.parameters),
+                place,
+                track,
             )
         )
         ended = time.perf_counter()
