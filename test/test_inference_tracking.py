@@ -162,7 +162,7 @@ def test_samples_are_few_and_stand_for_the_whole_mask():
 
 
 def test_ids_of_a_street_drive_stay_with_their_objects():
-    """Ground truth for ID switches: what has an id in the image is where the scene's object of that id is in the map."""
+    """Ground truth for ID switches: what has an id is, in the map, where the object of that id is."""
     scene, checked = build_scene(3_000_000), 0
     for t_s in (0.0, 0.7, 1.4):
         frame, posed = render(scene, t_s, 128, 256), pose_primitives(scene, t_s)

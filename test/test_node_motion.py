@@ -198,14 +198,16 @@ def test_tracks_are_published_and_start_again_when_time_does(robot):
     _, box, name = r.rig.got["markers"][-1].markers
     assert (box.id, name.id, name.text) == (1, 1, "car #1 10.0 m")
     assert not r.rig.node._transforms.listening
-    r.rig.send(1)
-    r.rig.until(lambda: len(r.rig.got["instances"]) == 4)
-    assert thing(r.rig.got["instances"][-1]).track_id == 2
     r.rig.node.set_parameters(overrides(tracking=False))
-    r.rig.send(2)
-    r.rig.until(lambda: len(r.rig.got["markers"]) == 5)
+    r.rig.send(4)
+    r.rig.until(lambda: len(r.rig.got["markers"]) == 4)
     assert thing(r.rig.got["instances"][-1]).track_id == 0
     assert r.rig.got["markers"][-1].markers[1].id == CAR * 256 + 1
+    r.rig.node.set_parameters(overrides(tracking=True))
+    for number, second in ((5, 5), (6, 1)):
+        r.rig.send(second)
+        r.rig.until(lambda number=number: len(r.rig.got["instances"]) == number)
+    assert [thing(m).track_id for m in r.rig.got["instances"]][-2:] == [2, 3]
 
 
 def test_tracking_goes_on_without_the_cameras_motion_and_says_so(robot):
