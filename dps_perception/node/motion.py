@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,11 +45,11 @@ class Motion:
         place: Place | None = None
         track: Track | None = None
         if parameters.target_frame:
-            place = lambda: self._place(header, frame, parameters)  # noqa: E731
+            place = partial(self._place, header, frame, parameters)
         else:
             self._health.transform_error = ""
         if parameters.tracking:
-            track = lambda scene: self._track(scene, frame, parameters)  # noqa: E731
+            track = partial(self._track, frame, parameters)
         else:
             self._tracker.forget()
         return place, track
@@ -69,7 +70,7 @@ class Motion:
         self._health.transform_error = ""
         return Placement(Header(stamp=header.stamp, frame_id=target), pose)
 
-    def _track(self, scene: Scene, frame: Frame, parameters: Parameters) -> Mapping[int, int]:
+    def _track(self, frame: Frame, parameters: Parameters, scene: Scene) -> Mapping[int, int]:
         pose = None
         if parameters.tracking_frame and scene.intrinsics is not None:
             try:
