@@ -37,6 +37,7 @@ NEW_VELOCITY = 0.6
 _LAST_ID = 2**32 - 1
 _IDS = 1 << 16
 _FAR_M = 1e6
+_WORTH_ANYTHING = 1e3  # of two ways to pair by distance the one with more pairs is better
 _NEAREST_M = 0.1
 
 
@@ -250,17 +251,17 @@ def _assign(
     if shift.any():
         iou = np.maximum(iou, _iou(expected, shift, look, panoptic, label_of, camera))
     score = iou - np.where(same_class, 0.0, OTHER_CLASS)
-    pairs = _best(np.where(score >= MIN_IOU, -score, np.inf))
+    pairs = _best(np.where(score >= MIN_IOU, -score, 0.0))
 
     size = np.sqrt(np.maximum(look.area, expected.area[:, None]))
     away = np.linalg.norm(look.centre - (expected.centre + shift)[:, None], axis=-1) / size
     with np.errstate(divide="ignore"):
         ratio = np.abs(np.log(look.area / expected.area[:, None]))
     near = same_class & (away < REACH) & (ratio < np.log(LARGEST_RATIO))  # False where NaN
-    cost = np.where(near, away + RATIO_WEIGHT * ratio, np.inf)
+    worth = np.where(near, away + RATIO_WEIGHT * ratio - _WORTH_ANYTHING, 0.0)
     for t, k in pairs:
-        cost[t], cost[:, k] = np.inf, np.inf
-    return pairs + _best(cost)
+        worth[t], worth[:, k] = 0.0, 0.0
+    return pairs + _best(worth)
 
 
 def _iou(
@@ -287,13 +288,9 @@ def _iou(
 
 
 def _best(cost: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Pairs of least cost in sum; infinite ones are none, and each pair is worth more than any sum of costs saves."""
-    possible = np.isfinite(cost)
-    if not possible.any():
-        return []
-    dear = 1.0 + 2 * float(np.abs(cost[possible]).sum())
-    rows, columns = linear_sum_assignment(np.where(possible, cost, dear))
-    return [(r, c) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if possible[r, c]]
+    """Pairs whose costs have the least sum; those that can't be have cost 0, all others less."""
+    rows, columns = linear_sum_assignment(cost)
+    return [(r, c) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if cost[r, c] < 0]
 
 
 def _sums(owner: NDArray[np.int64], values: NDArray[np.float64], number: int) -> NDArray[np.float64]:
