@@ -46,6 +46,7 @@ setup(
             "dps_demo = dps_perception.node.demo:main",
             "dps_train = dps_perception.training.cli:main",
             "dps_evaluate = dps_perception.inference.evaluate:main",
+            "dps_evaluate_tracking = dps_perception.inference.evaluate_tracking:main",
             "dps_benchmark = dps_perception.benchmark.cli:main",
             "dps_export = dps_perception.inference.export_cli:main",
             "dps_label = dps_perception.labelling.cli:main",

@@ -16,7 +16,7 @@ ROOMS = {
     "data": {"core"},
     "evaluation": {"core", "kernels"},
     "training": {"core", "models", "data", "evaluation"},
-    "inference": {"core", "models", "data", "evaluation"},
+    "inference": {"core", "kernels", "models", "data", "evaluation"},
     "labelling": {"core", "data", "evaluation", "inference"},
     "node": {"core", "kernels", "models", "data", "evaluation", "training", "inference"},
     "benchmark": {"core", "kernels", "models", "data", "evaluation", "training", "inference", "labelling", "node"},
@@ -28,7 +28,7 @@ LIBRARIES = {
     "kernels": {"numpy", "numba", "torch", "triton"},
     "models": {"numpy", "torch", "torchvision", "safetensors"},
     "data": {"numpy", "cv2", "rosbags", "scipy", "torch", "torchvision", "tqdm", "yaml"},
-    "evaluation": {"numpy", "cv2", "matplotlib", "jinja2"},
+    "evaluation": {"numpy", "cv2", "matplotlib", "jinja2", "scipy"},
 }
 ROS = {"rclpy", "ament_index_python", "message_filters", "cv_bridge", "builtin_interfaces", "rcl_interfaces"}
 ROS |= {"launch", "launch_ros", "tf2_ros", "rosidl_runtime_py", "sensor_msgs_py"}

@@ -15,7 +15,18 @@ import dps_perception
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
-COMMANDS = {"node", "replay", "demo", "train", "evaluate", "benchmark", "label", "synthesize", "export"}
+COMMANDS = {
+    "node",
+    "replay",
+    "demo",
+    "train",
+    "evaluate",
+    "evaluate_tracking",
+    "benchmark",
+    "label",
+    "synthesize",
+    "export",
+}
 # Import name -> rosdep key, or None for what only pip has (docs/install.md names those).
 ROSDEP_KEYS = {
     "cv2": "python3-opencv",

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from dps_perception.camera import Intrinsics, back_project
 from dps_perception.kernels.cloud import POINT_DTYPE, fill_cloud
@@ -48,6 +49,27 @@ def test_points_are_back_projected_pixels(rule, stride):
     np.testing.assert_array_equal(cloud["rgb"], red << 16 | green << 8 | blue)
     np.testing.assert_array_equal(cloud["label"], (panoptic >> 8)[every])
     np.testing.assert_array_equal(cloud["instance"], np.where(panoptic == 65535, 0, panoptic & 255)[every])
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+def test_a_pose_takes_every_point_to_its_frame(stride):
+    """NaN stays NaN in all three coordinates, labels and colours are as before; the optical pose changes no bit."""
+    depth, rgb, panoptic = scene()
+    intrinsics, rule = Intrinsics(20, 25, 18.2, 11.1, *depth.shape), RULES["all"]
+    pose = np.eye(4)
+    pose[:3, :3] = Rotation.from_rotvec([0.4, -1.1, 2.0]).as_matrix()
+    pose[:3, 3] = 3.0, -20.0, 7.0
+    shape = tuple(-(-size // stride) for size in depth.shape)
+    optical, same, placed = (np.zeros(shape, POINT_DTYPE) for _ in range(3))
+    fill_cloud(optical, depth, rgb, panoptic, intrinsics, rule, stride)
+    fill_cloud(same, depth, rgb, panoptic, intrinsics, rule, stride, np.eye(4))
+    fill_cloud(placed, depth, rgb, panoptic, intrinsics, rule, stride, pose)
+    assert same.tobytes() == optical.tobytes()
+    before, after = (np.stack([cloud[axis] for axis in "xyz"], -1) for cloud in (optical, placed))
+    np.testing.assert_allclose(after, before @ pose[:3, :3].T + pose[:3, 3], rtol=1e-5, atol=1e-4)
+    assert np.isnan(after[np.isnan(before).any(-1)]).all()
+    for name in ("rgb", "label", "instance"):
+        np.testing.assert_array_equal(placed[name], optical[name])
 
 
 def test_read_only_and_strided_images_are_welcome():

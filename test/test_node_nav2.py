@@ -78,7 +78,7 @@ def test_nav2s_semantic_segmentation_layer(rig, scale):
     r.ready()
     r.until(lambda: layer.ids)
     assert layer.named == list(CITYSCAPES.names)  # before the first frame
-    outputs = r.node.cameras[0].outputs._publishers
+    outputs = r.node.cameras[0].line.outputs._publishers
     r.until(lambda: all(outputs[n].get_subscription_count() for n in ("semantic", "confidence", "points")))
     for second in (5, 6, 7):
         r.send(second)
@@ -103,7 +103,7 @@ def test_a_stride_breaks_the_layers_contract(rig):
     r = rig(point_stride=2)
     layer = Layer(r, {"road": 0})
     r.ready()
-    outputs = r.node.cameras[0].outputs._publishers
+    outputs = r.node.cameras[0].line.outputs._publishers
     r.until(
         lambda: layer.ids and all(outputs[n].get_subscription_count() for n in ("semantic", "confidence", "points"))
     )

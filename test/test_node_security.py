@@ -71,11 +71,11 @@ def seen_with(services, **values):
 
 
 def test_the_policy_is_what_the_node_opens():
-    """Raw and compressed images and a clock: together all that it may subscribe to."""
+    """Raw and compressed images, a clock and transforms: together all that it may subscribe to."""
     policy = allowed()
     optional = {f"/dps/{name}" for name in SINCE_IRON}
     services = policy["services", "reply"] - optional
-    seen = seen_with(len(services), use_sim_time=True)
+    seen = seen_with(len(services), use_sim_time=True, target_frame="map")
     compressed = seen_with(0, image_type=CompressedImage, image_topic="image/compressed")
     assert policy["topics", "subscribe"] == seen["topics", "subscribe"] | compressed["topics", "subscribe"]
     assert policy["topics", "publish"] == seen["topics", "publish"]

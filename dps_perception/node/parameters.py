@@ -30,6 +30,7 @@ EFFECT = {
 }
 _FUSION = FusionThresholds()
 _NAME = "[A-Za-z][A-Za-z0-9_]*"
+_FRAME = r"([^/\s]\S*)?"
 _OF_ROS = re.compile(r"use_sim_time|start_type_description_service|qos_overrides\..*")
 
 
@@ -130,6 +131,19 @@ class Parameters:
     publish_masks: bool = _param(True, LIVE, "instances carry their pixel mask (run lengths)")
     frame_id: str = _param("", LIVE, "frame of all outputs instead of the image's; empty: the image's")
 
+    target_frame: str = _param(
+        "", LIVE, "frame of points, instances and markers, by TF at the image's stamp; empty: the optical frame",
+        pattern=_FRAME,
+    )  # fmt: skip
+    transform_timeout: float = _param(
+        0.1, LIVE, "longest wait for a transform that is not there yet [s]", low=0.0, high=5.0
+    )
+    tracking: bool = _param(False, LIVE, "things keep a track_id from frame to frame")
+    tracking_frame: str = _param(
+        "", LIVE, "frame in which the world stands still (odom, map): tracking allows for the camera's motion by TF; "
+        "empty: it does not", pattern=_FRAME,
+    )  # fmt: skip
+
     cameras: str = _param(
         "", STARTUP, "names of several cameras, comma separated: topics <name>/image, ~/<name>/panoptic ...; empty: "
         "one camera, topics image, ~/panoptic ...", pattern=rf"\s*|\s*{_NAME}\s*(,\s*{_NAME}\s*)*",
@@ -204,6 +218,10 @@ class Parameters:
     def camera_names(self) -> tuple[str, ...]:
         """Names of all cameras; of a single one without a name it is ""."""
         return tuple(name.strip() for name in self.cameras.split(","))
+
+    @property
+    def needs_transforms(self) -> bool:
+        return bool(self.target_frame or (self.tracking and self.tracking_frame))
 
     @property
     def no_depth_names(self) -> frozenset[str]:

@@ -23,7 +23,7 @@ from ..inference.backends.registry import AUTO
 from ..inference.predictor import Predictor, Prepared
 from ..labels import LABEL_SPACES
 from ..types import Prediction
-from .camera import Camera
+from .camera import Camera, Line
 from .diagnostics import ModelHealth
 from .intake import CameraFrame, Job
 from .parameters import Parameters
@@ -58,6 +58,7 @@ class CameraJob(Job):
     """What came from one of the cameras."""
 
     camera: Camera = field(kw_only=True)
+    line: Line = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,7 @@ class Pipeline:
         """
         started = time.perf_counter()
         parameters, predictor = self.parameters, self.predictor
-        intake = job.camera.intake
-        assert intake is not None  # it is there as long as the worker is
-        frame = intake.frame(job, parameters)
+        frame = job.line.intake.frame(job, parameters)
         decode_s = time.perf_counter() - started
         prepared = predictor.prepare(frame.rgb, frame.intrinsics)
         return Decoded(job, parameters, frame, predictor, prepared, decode_s, time.perf_counter() - started)
@@ -156,9 +155,9 @@ class Pipeline:
         decoded, prediction = predicted.decoded, predicted.prediction
         job, frame, model = decoded.job, decoded.frame, decoded.predictor.model
         header = Header(stamp=job.image.header.stamp, frame_id=frame.frame_id)
-        health, outputs = job.camera.health, job.camera.outputs
-        assert outputs is not None  # they are there as long as the worker is
-        outputs.publish(
+        line, health = job.line, job.camera.health
+        place, track = line.motion.of(header, frame, decoded.parameters)
+        line.outputs.publish(
             Scene(
                 header,
                 frame.rgb,
@@ -168,12 +167,14 @@ class Pipeline:
                 model.label_space,
                 model.model_id,
                 view_of(decoded.parameters),
+                place,
+                track,
             )
         )
         ended = time.perf_counter()
         now_ns = self._now_ns()
         health.frame_done((now_ns - frame.stamp_ns) / 1e9 if now_ns else float("nan"))
-        if outputs.wants_stats:
+        if line.outputs.wants_stats:
             publish_s, processing_s = ended - started, ended - job.received
             seconds = {
                 "decode": decoded.decode_s,
@@ -182,7 +183,7 @@ class Pipeline:
                 "processing": processing_s,
             }
             timings_ms = prediction.timings_ms | {stage: 1e3 * s for stage, s in seconds.items()}
-            outputs.publish_stats(self._stats(header, timings_ms, predicted))
+            line.outputs.publish_stats(self._stats(header, timings_ms, predicted))
 
     def _stats(self, header: Header, timings_ms: dict[str, float], predicted: Predicted) -> PipelineStats:
         health, predictor = predicted.decoded.job.camera.health, predicted.decoded.predictor
