@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
-from dps_msgs.msg import PanopticInfo
+from dps_msgs.msg import PanopticInfo, PipelineStats
 
 from .. import cli
 from ..data.bag_messages import decode_depth, decode_raw, label_space_of
@@ -29,6 +30,7 @@ from ..files import replacing
 from ..labels import LABEL_SPACES
 from .exact_pairs import ExactPairs
 from .graph import split_ros_args
+from .live_stats import RunStats
 from .qos import LATCHED
 from .spin import StopSignal
 from .throttle import Throttle
@@ -45,8 +47,9 @@ class LiveEvaluation(Node):
 
     Args:
         evaluator: counts what is paired; None makes one for the classes that the node names on ~/panoptic_info.
-        panoptic, depth, panoptic_info: topics of the node that is scored.
+        panoptic, depth, panoptic_info, stats: topics of the node that is scored.
         gt_panoptic, gt_depth: topics of the ground truth.
+        ground_truth: whether there is any; without it only ~/stats is summed up.
         max_depth_m: for the evaluator that is made here.
         on_frame: called after each scored frame.
         context: an initialised ROS context.
@@ -59,8 +62,10 @@ class LiveEvaluation(Node):
         panoptic: str,
         depth: str,
         panoptic_info: str = "",
+        stats: str = "",
         gt_panoptic: str = DRIVE_TOPICS.panoptic,
         gt_depth: str = DRIVE_TOPICS.depth,
+        ground_truth: bool = True,
         max_depth_m: float = MAX_DEPTH_M,
         on_frame: Callable[[], None] = lambda: None,
         context: rclpy.Context | None = None,
@@ -68,18 +73,23 @@ class LiveEvaluation(Node):
         super().__init__("dps_live_evaluation", context=context)
         self.evaluator = evaluator
         self.unscored = 0
+        self._ground_truth = ground_truth
         self._max_depth_m = max_depth_m
         self._on_frame = on_frame
         self._warn = Throttle(self.get_logger().warning)
         self._waiting_for_classes: deque[tuple[Image, Image, Image, Image]] = deque(maxlen=_QUEUE)
         # Best effort receives from publishers of either kind.
         qos = QoSProfile(depth=_QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT)
-        topics = (panoptic, depth, gt_panoptic, gt_depth)
+        topics = (panoptic, depth, gt_panoptic, gt_depth) if ground_truth else ()
         inputs = [message_filters.Subscriber(self, Image, topic, qos_profile=qos) for topic in topics]
         self.pairs = ExactPairs(inputs, _QUEUE)
         self.pairs.registerCallback(self._paired)
         if panoptic_info:
             self.create_subscription(PanopticInfo, panoptic_info, self._take_classes, LATCHED)
+        self.stats = RunStats()
+        if stats:
+            qos = QoSProfile(depth=_QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT)
+            self.create_subscription(PipelineStats, stats, lambda m: self.stats.add(m, time.monotonic()), qos)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
         self.create_timer(_SAY_S, self._say)
 
@@ -117,11 +127,13 @@ class LiveEvaluation(Node):
 
     def _say(self) -> None:
         """Publish the running scores, for people who look at /diagnostics anyway."""
-        predictions, truths = self.unpaired(now=False)
+        predictions, truths = self.unpaired(now=False) if self._ground_truth else (0, 0)
         values = {"predictions without ground truth": str(predictions), "ground truth without prediction": str(truths)}
         values["frames that could not be scored"] = str(self.unscored)
         level, text = DiagnosticStatus.WARN, "no frame was scored yet"
-        if self.evaluator is not None and self.evaluator.images:
+        if not self._ground_truth:
+            level, text = DiagnosticStatus.OK, f"{self.stats.frames} frames, no ground truth"
+        elif self.evaluator is not None and self.evaluator.images:
             scores = self.evaluator.compute()
             level, text = DiagnosticStatus.OK, summary(scores)
             values |= {"frames": str(scores.images), "PQ": f"{scores.pq:.2f}", "DPQ": f"{scores.dpq:.2f}"}
@@ -145,8 +157,9 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="dps_evaluate_live",
-        description="Score a running dps_node against ground-truth topics, paired by exact stamp, until Ctrl-C. The "
-        "running scores are printed and published on /diagnostics; a bag that loops counts once.",
+        description="Score a running dps_node against ground-truth topics, paired by exact stamp, and sum up its "
+        "~/stats, until Ctrl-C. The running scores are printed and published on /diagnostics; a bag that loops counts "
+        "once.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--node", default="/dps", help="full name of the node that is scored")
@@ -160,7 +173,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-depth", type=float, default=MAX_DEPTH_M, help="depth errors skip what is farther [m]")
     parser.add_argument("--every", type=int, default=10, help="print the running scores after so many frames")
     parser.add_argument("--frames", type=int, default=0, help="stop after so many frames; 0: at Ctrl-C")
-    parser.add_argument("--json", type=Path, help="write all scores to this file at the end")
+    parser.add_argument("--no-ground-truth", action="store_true", help="frames, rate and latency only")
+    parser.add_argument("--json", type=Path, help="write all numbers to this file at the end")
     return parser
 
 
@@ -190,8 +204,10 @@ def command(argv: Sequence[str] | None) -> None:
             panoptic=f"{args.node}/panoptic",
             depth=f"{args.node}/depth",
             panoptic_info=f"{args.node}/panoptic_info",
+            stats=f"{args.node}/stats",
             gt_panoptic=args.gt_panoptic,
             gt_depth=args.gt_depth,
+            ground_truth=not args.no_ground_truth,
             max_depth_m=args.max_depth,
             on_frame=lambda: _print_running(node, args.every),
         )
@@ -208,23 +224,27 @@ def command(argv: Sequence[str] | None) -> None:
 
 
 def _report(node: LiveEvaluation, args: argparse.Namespace) -> None:
-    if node.evaluator is None or not node.evaluator.images:
+    print(node.stats.summary())
+    found = node.stats.to_dict()
+    if node.evaluator is not None and node.evaluator.images:
+        scores = node.evaluator.compute()
+        predictions, truths = node.unpaired()
+        print(scores.table())
+        print(
+            f"{scores.images} frames scored; not paired: {predictions} predictions without ground truth, {truths} of "
+            f"ground truth without prediction; {node.unscored} could not be scored"
+        )
+        found["unpaired"] = {"predictions": predictions, "ground_truth": truths, "unscored": node.unscored}
+        found["scores"] = scores.to_dict()
+    elif not args.no_ground_truth:
         missing = f"; no classes came on {args.node}/panoptic_info either" if node.evaluator is None else ""
         raise DpsError(
             f"no frame was scored: {args.node}/panoptic, {args.node}/depth, {args.gt_panoptic} and {args.gt_depth} "
             f"never had one stamp in common; `ros2 topic hz` shows which is silent{missing}"
         )
-    scores = node.evaluator.compute()
-    predictions, truths = node.unpaired()
-    print(scores.table())
-    print(
-        f"{scores.images} frames; not paired: {predictions} predictions without ground truth, {truths} of ground truth "
-        f"without prediction; {node.unscored} could not be scored"
-    )
     if args.json:
-        frames = {"predictions": predictions, "ground_truth": truths, "unscored": node.unscored}
         with replacing(args.json) as beside:
-            beside.write_text(json.dumps(scores.to_dict() | {"unpaired_frames": frames}, indent=1, allow_nan=False))
+            beside.write_text(json.dumps(found, indent=1, allow_nan=False))
         print(f"wrote {args.json}")
 
 
