@@ -14,22 +14,23 @@ from dps_perception.node.parameters import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = ROOT / "launch" / "dps.launch.py"
+REPLAY = ROOT / "launch" / "replay.launch.py"
 RVIZ = ROOT / "config" / "dps.rviz"
 NOT_TO_LOOK_AT = {"camera_info", "instances"}
 
 
-def constants():
-    """Module-level literals of the launch file."""
+def constants(path=LAUNCH):
+    """Module-level literals of a launch file."""
     found = {}
-    for statement in ast.parse(LAUNCH.read_text()).body:
+    for statement in ast.parse(path.read_text()).body:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             found[statement.targets[0].id] = statement.value
     return found
 
 
-def declared():
+def declared(path=LAUNCH):
     """Name -> (default, description, choices) nodes of every argument."""
-    calls = constants()["ARGUMENTS"].elts
+    calls = constants(path)["ARGUMENTS"].elts
     return {call.args[0].value: call.args[1:] for call in calls}
 
 
@@ -42,9 +43,10 @@ def test_every_argument_used_is_declared_with_a_description_and_none_is_left_ove
         assert len(ast.unparse(description)) > 12, name
 
 
-def test_defaults_are_among_the_choices():
-    lists = {k: ast.literal_eval(v) for k, v in constants().items() if k == "YES_NO"}
-    for name, (default, _, *choices) in declared().items():
+@pytest.mark.parametrize("path", [LAUNCH, REPLAY], ids=lambda p: p.name)
+def test_defaults_are_among_the_choices(path):
+    lists = {k: ast.literal_eval(v) for k, v in constants(path).items() if k in ("YES_NO", "EVALUATE")}
+    for name, (default, _, *choices) in declared(path).items():
         if choices:
             allowed = eval(compile(ast.Expression(choices[0]), "choices", "eval"), lists)
             assert default.value in allowed, name

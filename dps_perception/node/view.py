@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,8 @@ from tqdm import tqdm
 
 from .. import cli
 from ..data.bag import BagReader
-from ..data.bag_topics import BagTopics, find_topics
+from ..data.bag_messages import COLOR_ENCODINGS
+from ..data.bag_topics import COMPRESSED_TYPE, IMAGE_TYPE
 from ..errors import ConfigError, DatasetError, DpsError
 from ..viewing.rerun_log import RerunLog
 from .graph import message_class, offered_type, split_ros_args
@@ -109,12 +109,10 @@ def _send(log: RerunLog, args: argparse.Namespace) -> None:
 def _view_bag(args: argparse.Namespace, log: RerunLog, stopped: Callable[[], bool]) -> None:
     with BagReader(args.bag) as reader:
         names = {f"{args.node}/{name}": name for name in log.names}
-        if args.image:
-            reader.require([args.image])
-            names[args.image] = "image"
-        else:
-            with contextlib.suppress(DatasetError):  # without a picture of the camera the rest can be shown
-                names[_image_of(reader)] = "image"
+        reader.require([args.image] if args.image else [])
+        image = args.image or _image_of(reader, args.node)
+        if image:
+            names[image] = "image"
         found = sorted(set(names) & set(reader.topics()))
         if not any(topic.startswith(f"{args.node}/") for topic in found):
             raise DatasetError(f"bag '{args.bag}' has no topic of node '{args.node}'; its topics: {reader.described()}")
@@ -125,9 +123,20 @@ def _view_bag(args: argparse.Namespace, log: RerunLog, stopped: Callable[[], boo
             log.add(names[raw.topic], reader.deserialize(raw))
 
 
-def _image_of(reader: BagReader) -> str:
-    """The camera's image, which is not one of the node's pictures."""
-    return find_topics(reader, BagTopics(depth=None, cloud=None, panoptic=None)).image
+def _image_of(reader: BagReader, node: str) -> str:
+    """The only colour image that is not one of the node's pictures; "" where that is not clear."""
+    found = []
+    for topic in reader.topics().values():
+        if topic.message_count and not topic.name.startswith(f"{node}/"):
+            if topic.type_name == COMPRESSED_TYPE:
+                found.append(topic.name)
+            elif topic.type_name == IMAGE_TYPE:
+                first = reader.deserialize(next(reader.raw_messages([topic.name])))
+                found += [topic.name] * (first.encoding in COLOR_ENCODINGS)
+    if len(found) != 1:
+        several = f"several could be the camera's image ({', '.join(found)})" if found else "there is no camera image"
+        print(f"{several}: name it with --image to see it", file=sys.stderr)
+    return found[0] if len(found) == 1 else ""
 
 
 def _view_live(args: argparse.Namespace, log: RerunLog, ros: Sequence[str], stopped: Callable[[], bool]) -> None:
