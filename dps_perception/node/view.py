@@ -98,12 +98,12 @@ def _send(log: RerunLog, args: argparse.Namespace) -> None:
     if args.save:
         log.save(args.save)
     elif args.connect:
-        log.stream.connect_grpc(args.connect, default_blueprint=log.blueprint())
+        log.connect(args.connect)
     elif args.serve:
         address = log.serve()
         print(f"open {address} in a browser; Ctrl-C ends it", flush=True)
     else:
-        log.stream.spawn(default_blueprint=log.blueprint())
+        log.open_window()
 
 
 def _view_bag(args: argparse.Namespace, log: RerunLog, stopped: Callable[[], bool]) -> None:
@@ -116,6 +116,7 @@ def _view_bag(args: argparse.Namespace, log: RerunLog, stopped: Callable[[], boo
         found = sorted(set(names) & set(reader.topics()))
         if not any(topic.startswith(f"{args.node}/") for topic in found):
             raise DatasetError(f"bag '{args.bag}' has no topic of node '{args.node}'; its topics: {reader.described()}")
+        _send(log, args)
         total = sum(reader.topics()[topic].message_count for topic in found)
         for raw in tqdm(reader.raw_messages(found), total=total, desc=reader.path.name, disable=None):
             if stopped():
@@ -166,10 +167,10 @@ def command(argv: Sequence[str] | None) -> None:
     log = RerunLog(point_stride=args.point_stride)
     signal = StopSignal()
     try:
-        _send(log, args)
         if args.bag:
             _view_bag(args, log, lambda: signal.received)
         else:
+            _send(log, args)
             _view_live(args, log, ros, lambda: signal.received)
     finally:
         signal.restore()

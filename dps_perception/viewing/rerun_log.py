@@ -5,6 +5,8 @@ Anything with the fields of the ROS messages will do, so it serves running nodes
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +109,33 @@ class RerunLog:
         if not path.parent.is_dir():
             raise ConfigError(f"--save '{path}': there is no folder '{path.parent}'")
         self.stream.save(path, default_blueprint=self.blueprint())
+
+    def open_window(self) -> None:
+        """Start the viewer and show what comes from now on.
+
+        Raises:
+            ConfigError: there is no display, or no viewer.
+        """
+        if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise ConfigError("there is no display for a window (DISPLAY is not set): take --serve or --save FILE.rrd")
+        beside = Path(sys.executable).parent / "rerun"  # pip puts it there, which need not be on the PATH
+        try:
+            self.stream.spawn(
+                executable_path=str(beside) if beside.exists() else None, default_blueprint=self.blueprint()
+            )
+        except RuntimeError as error:
+            raise ConfigError(f"the Rerun viewer does not start: {str(error).splitlines()[0]}") from error
+
+    def connect(self, url: str) -> None:
+        """Send to a viewer that runs already.
+
+        Raises:
+            ConfigError: the address is malformed.
+        """
+        try:
+            self.stream.connect_grpc(url, default_blueprint=self.blueprint())
+        except (RuntimeError, ValueError) as error:
+            raise ConfigError(f"--connect '{url}': {error}; give e.g. rerun+http://127.0.0.1:9876/proxy") from error
 
     def serve(self) -> str:
         """Serve the viewer to web browsers from now on; its address."""
