@@ -45,6 +45,7 @@ class BagWriter:
         self._types = get_typestore(Stores.ROS2_KILTED)
         self._topics: dict[str, tuple[str, int]] = {}
         self._compress, self._keep = compress, keep
+        self._named = False
 
     def __enter__(self) -> BagWriter:
         try:
@@ -63,18 +64,22 @@ class BagWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        kept = kind is None or (self._keep and self._file.messages > 0)
         try:
-            if kind is None or (self._keep and self._file.messages):
+            if kept:
                 failure = self._finish()
-                if failure is None and isinstance(error, DpsError):
-                    raise type(error)(f"{error}; {self._kept()}") from error
                 if failure is not None:
-                    raise DatasetError(f"{self._unwritable(failure)}; {self._kept()}") from failure
+                    raise DatasetError(f"{self._unwritable(failure)}; {self._saved}") from failure
+                if isinstance(error, DpsError):
+                    raise type(error)(f"{error}; {self._saved}") from error
         except OSError as failure:
-            raise self._unwritable(failure) from failure
+            rest = f"; `dps_record --recover {self.path}` may save what came" if self._keep else ""
+            raise DatasetError(f"{self._unwritable(failure)}{rest}") from failure
         finally:
             self._file.abort()
-            shutil.rmtree(self._hidden, ignore_errors=True)
+            # What is to be kept and has not got its name yet, as after an impatient second Ctrl-C, can be recovered.
+            if self._named or not (kept and self._keep):
+                shutil.rmtree(self._hidden, ignore_errors=True)
 
     def _finish(self) -> OSError | None:
         """Close the file and give the bag its name; what went wrong in that, if most could be saved all the same."""
@@ -91,14 +96,12 @@ class BagWriter:
             self._file.abort()
             contents = recover(self._folder / name, lambda contents: information(contents, name))
         write_metadata(self._folder, contents, name)
-        self._saved = sum(contents.counts().values())
+        self._saved = f"{sum(contents.counts().values())} messages that came before that are in '{self.path}'"
         if self.path.exists():
             self.path.rename(self._hidden / "replaced")
         self._folder.rename(self.path)
+        self._named = True
         return failure
-
-    def _kept(self) -> str:
-        return f"{self._saved} messages that came before that are in '{self.path}'"
 
     def _unwritable(self, error: OSError) -> DatasetError:
         return DatasetError(f"bag '{self.path}' can't be written: {error.strerror}; choose another place for it")
