@@ -74,6 +74,19 @@ def test_rviz_shows_every_output_with_the_nodes_qos():
         assert (qos["Reliability Policy"], qos["Durability Policy"], qos["Depth"]) == ("Reliable", "Volatile", 1), topic
 
 
+def test_the_depth_cloud_takes_outputs_of_the_node_with_their_qos():
+    found = yaml.safe_load(RVIZ.read_text())["Visualization Manager"]["Displays"]
+    (cloud,) = [d for d in found if d["Class"] == "rviz_default_plugins/DepthCloud"]
+    assert {cloud["Depth Map Topic"], cloud["Color Image Topic"]} <= {f"/dps/{name}" for name in OUTPUTS}
+    assert cloud["Reliability Policy"] == "Reliable"
+
+
+def test_rviz_asks_for_what_the_node_offers_by_default():
+    from dps_perception.node.parameters import Parameters
+
+    assert (Parameters().qos_output, Parameters().qos_output_depth) == ("reliable", 1)
+
+
 def test_rviz_topics_follow_the_nodes_name_in_the_launch_file():
     shown = ast.literal_eval(constants()["SHOWN_IN_RVIZ"])
     assert {f"/dps/{name}" for name in shown} == {d["Topic"]["Value"] for d in displays()}

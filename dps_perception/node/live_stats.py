@@ -40,6 +40,11 @@ class RunStats:
         """Messages taken."""
         return len(self._arrivals_s)
 
+    @property
+    def typical_s(self) -> float:
+        """Median time of a frame in the node [s]; 0 where there was none."""
+        return float(np.median(self._times["processing_ms"] or [0.0])) / 1000
+
     def to_dict(self) -> dict[str, object]:
         """All numbers, for a file; rate in frames/s, times in milliseconds by percentile."""
         received, processed, dropped = (int(n) for n in self._finished + self._running)

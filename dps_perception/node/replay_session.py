@@ -122,10 +122,14 @@ def _play(
     ros.wait_until_active(stopped)
     stats = ros.listen_to_stats()
     named = [name for name in ("dps_node", "dps_evaluate_live", "dps_record", "dps_view") if children.started(name)]
+
+    def watched(name: str, subscribers: int) -> bool:
+        children.check(*named)
+        return stopped() or ros.subscribers(name) >= subscribers
+
     for name in ("stats", *(("panoptic", "depth") if plan.evaluate else ())):
         wanted = plan.watchers + 1 if name == "stats" else plan.watchers
-        if not ros.wait(functools.partial(_watched, ros, name, wanted, stopped), _WAIT_S):
-            children.check(*named)
+        if not ros.wait(functools.partial(watched, name, wanted), _WAIT_S):
             raise ChildError(f"not all subscribed to {output(name)} within {_WAIT_S:g} s; see {args.out}")
     if not stopped():
         lock_step = ("--lock-step", f"{plan.topics.image}={output('stats')}") if args.every_frame else ()
@@ -148,10 +152,6 @@ def _play(
             if finished and status and name != "dps_view":
                 raise ChildError(f"{name} ended (status {status}): {children.last_words(name)}; see {args.out}")
     return finished
-
-
-def _watched(ros: Session, name: str, subscribers: int, stopped: Callable[[], bool]) -> bool:
-    return stopped() or ros.subscribers(name) >= subscribers
 
 
 def _start_watchers(args: argparse.Namespace, plan: Plan, children: Children) -> None:
@@ -202,9 +202,9 @@ def _needed(args: argparse.Namespace, plan: Plan) -> Iterator[str]:
 
 
 def _until_idle(ros: Session, stats: RunStats) -> None:
-    """Wait until the node has published what it had in hand: nothing new for two seconds."""
+    """Wait until the node has published what it had in hand: nothing new for long."""
     last, since = -1, time.monotonic()
-    while time.monotonic() - since < _IDLE_S:
+    while time.monotonic() - since < max(_IDLE_S, 3 * stats.typical_s):
         ros.spin_once()
         if stats.frames != last:
             last, since = stats.frames, time.monotonic()
