@@ -103,6 +103,9 @@ def test_full_file_system_keeps_everything(tmp_path: Path) -> None:
             fill()
         assert f"{begun + 1} messages that came before" in str(told.value)
         assert numbers(disk / "bag") == list(range(begun + 1))
+        with pytest.raises(DatasetError, match="No space left"), BagWriter(disk / "next", keep=True):
+            pass  # not even room for what is held in reserve: told at once, and nothing is left behind
+        assert [p.name for p in disk.iterdir()] == ["bag"]
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 

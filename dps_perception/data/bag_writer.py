@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -48,19 +49,22 @@ class BagWriter:
         self._named = False
 
     def __enter__(self) -> BagWriter:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            hidden = tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=PARTIAL, dir=self.path.parent)
-            # The bag gets its final name inside a hidden folder, because rosbag2 names the storage file after the bag.
-            self._hidden = Path(hidden)
-            self._folder = self._hidden / self.path.name
-            self._folder.mkdir()
-            self._file = McapWriter(self._folder / f"{self.path.name}.mcap", compress=self._compress)
-            if self._keep:
-                with (self._hidden / _RESERVE).open("wb") as reserve:
-                    os.posix_fallocate(reserve.fileno(), 0, _RESERVE_BYTES)
-        except OSError as error:
-            raise self._unwritable(error) from error
+        with contextlib.ExitStack() as undo:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                hidden = tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=PARTIAL, dir=self.path.parent)
+                undo.callback(shutil.rmtree, hidden, ignore_errors=True)
+                # The bag gets its final name inside a hidden folder: rosbag2 names the storage file after the bag.
+                self._hidden = Path(hidden)
+                self._folder = self._hidden / self.path.name
+                self._folder.mkdir()
+                self._file = McapWriter(self._folder / f"{self.path.name}.mcap", compress=self._compress)
+                if self._keep:
+                    with (self._hidden / _RESERVE).open("wb") as reserve:
+                        os.posix_fallocate(reserve.fileno(), 0, _RESERVE_BYTES)
+            except OSError as error:
+                raise self._unwritable(error) from error
+            undo.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

@@ -216,14 +216,16 @@ class McapWriter:
         packed, compression = (_zstd().compress(plain), "zstd") if self._compress else (plain, "")
         start = self._offset
         times_ns = index_times_ns(self._index)
-        head = struct.pack("<QQQI", *times_ns, len(plain), zlib.crc32(plain))
-        record = _record(Kind.CHUNK, head, _text(compression), struct.pack("<Q", len(packed)), packed)
-        length = len(record)
+        head = struct.pack("<QQQI", *times_ns, len(plain), zlib.crc32(plain)) + _text(compression)
+        head += struct.pack("<Q", len(packed))
+        # Apart from what follows it, so that images are not copied once more.
+        begin = struct.pack("<BQ", Kind.CHUNK, len(head) + len(packed)) + head
+        length = len(begin) + len(packed)
         records, offsets = index_records(self._index, start + length)
         try:
-            self._write(record)
-            self._write(records)
-        except OSError:  # nothing of it stays, and it can be tried again when there is room
+            for piece in (begin, packed, records):
+                self._write(piece)
+        except BaseException:  # nothing of it stays, and it can be tried again
             with contextlib.suppress(OSError):
                 self._file.seek(start)
                 self._file.truncate()

@@ -164,17 +164,18 @@ class Children:
             self.check(name)
         return status == 0
 
-    def stop(self, *names: str) -> int:
+    def stop(self, *names: str, patience_s: float = 0.0) -> int:
         """End children and whatever they started: SIGINT, after a while SIGTERM, and then SIGKILL.
 
-        Returns the first status that is not 0, of those that there are.
+        `patience_s` is for children that have much to write after SIGINT. Returns the first status that is not 0, of
+        those that there are.
         """
         processes = [self._processes.pop(name) for name in names]
-        for number, patience_s in STOP_STEPS:
+        for number, usual_s in STOP_STEPS:
             for process in processes:
                 if process.poll() is None:
                     self._signal(process.pid, number)
-            end = time.monotonic() + patience_s
+            end = time.monotonic() + (max(usual_s, patience_s) if number == signal.SIGINT else usual_s)
             while any(process.poll() is None for process in processes) and time.monotonic() < end:
                 time.sleep(0.02)
         for process in processes:

@@ -23,6 +23,7 @@ from .spin import StopSignal
 _CLOCK_HZ = 100
 _IDLE_S = 2.0
 _WAIT_S = 30.0
+_WRITE_S = 60.0
 _PLAYED_TOO = ("/tf", "/tf_static")
 
 
@@ -148,7 +149,7 @@ def _play(
     finished = not stopped() and children.finished("dps_replay")
     for name in ("dps_replay", "dps_evaluate_live", "dps_record", "dps_view"):
         if children.started(name):
-            status = children.stop(name)
+            status = children.stop(name, patience_s=_WRITE_S)
             if finished and status and name != "dps_view":
                 raise ChildError(f"{name} ended (status {status}): {children.last_words(name)}; see {args.out}")
     return finished
