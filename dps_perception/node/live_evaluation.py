@@ -9,13 +9,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import message_filters
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
@@ -29,7 +29,7 @@ from ..evaluation import MAX_DEPTH_M, Evaluator, Scores
 from ..files import replacing
 from ..labels import LABEL_SPACES
 from .exact_pairs import ExactPairs
-from .graph import split_ros_args
+from .graph import matching_qos, offered_type, split_ros_args
 from .live_stats import RunStats
 from .qos import LATCHED
 from .spin import StopSignal
@@ -38,6 +38,7 @@ from .throttle import Throttle
 # Frames whose ground truth waits for the prediction: at 10 Hz a node may be three seconds late.
 _QUEUE = 30
 _SAY_S = 1.0
+_LOOK_S = 0.1
 
 
 class LiveEvaluation(Node):
@@ -78,20 +79,28 @@ class LiveEvaluation(Node):
         self._on_frame = on_frame
         self._warn = Throttle(self.get_logger().warning)
         self._waiting_for_classes: deque[tuple[Image, Image, Image, Image]] = deque(maxlen=_QUEUE)
-        # Best effort receives from publishers of either kind.
-        qos = QoSProfile(depth=_QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT)
         topics = (panoptic, depth, gt_panoptic, gt_depth) if ground_truth else ()
-        inputs = [message_filters.Subscriber(self, Image, topic, qos_profile=qos) for topic in topics]
+        inputs = [message_filters.SimpleFilter() for _ in topics]
+        self._missing: dict[str, tuple[Any, Callable[[Any], None]]] = {
+            topic: (Image, source.signalMessage) for topic, source in zip(topics, inputs, strict=True)
+        }
         self.pairs = ExactPairs(inputs, _QUEUE)
         self.pairs.registerCallback(self._paired)
         if panoptic_info:
             self.create_subscription(PanopticInfo, panoptic_info, self._take_classes, LATCHED)
         self.stats = RunStats()
         if stats:
-            qos = QoSProfile(depth=_QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT)
-            self.create_subscription(PipelineStats, stats, lambda m: self.stats.add(m, time.monotonic()), qos)
+            self._missing[stats] = (PipelineStats, lambda message: self.stats.add(message, time.monotonic()))
+        self.create_timer(_LOOK_S, self._look)
+        self._look()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
         self.create_timer(_SAY_S, self._say)
+
+    def _look(self) -> None:
+        """Subscribe to what is published by now, as reliably as it is offered: a lost frame would look like a miss."""
+        for topic in [topic for topic in self._missing if offered_type(self, topic) is not None]:
+            kind, callback = self._missing.pop(topic)
+            self.create_subscription(kind, topic, callback, matching_qos(self, topic, _QUEUE))
 
     def unpaired(self, *, now: bool = True) -> tuple[int, int]:
         """(predictions without ground truth, ground truth without a prediction), in frames; see `ExactPairs`."""

@@ -22,7 +22,7 @@ from .spin import StopSignal
 
 _CLOCK_HZ = 100
 _IDLE_S = 2.0
-_WAIT_S = 30.0
+_WAIT_S = 120.0
 _WRITE_S = 60.0
 _PLAYED_TOO = ("/tf", "/tf_static")
 
