@@ -37,12 +37,15 @@ setup(
         *shared("launch", "config"),
     ],
     install_requires=["setuptools"],
-    extras_require={"teachers": ["transformers"]},
+    extras_require={"teachers": ["transformers"], "viewer": ["rerun-sdk"]},
     zip_safe=False,
     entry_points={
         "console_scripts": [
             "dps_node = dps_perception.node.main:main",
             "dps_replay = dps_perception.node.replay:main",
+            "dps_record = dps_perception.node.record:main",
+            "dps_evaluate_live = dps_perception.node.live_evaluation:main",
+            "dps_view = dps_perception.node.view:main",
             "dps_demo = dps_perception.node.demo:main",
             "dps_train = dps_perception.training.cli:main",
             "dps_evaluate = dps_perception.inference.evaluate:main",

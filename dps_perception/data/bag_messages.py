@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
+from ..labels import ClassInfo, LabelSpace
 from . import yuv
 from .image_bytes import check_size, claimed_size, ends_early
 
@@ -150,6 +151,15 @@ def quaternion(rotation: NDArray[np.floating]) -> NDArray[np.float64]:
     )
     vector = np.linalg.eigh(symmetric)[1][:, -1]
     return np.copysign(1.0, vector[3]) * vector
+
+
+def label_space_of(panoptic_info: Any) -> LabelSpace:
+    """The classes that a dps_msgs/PanopticInfo message lists, under the name of its model."""
+    classes = tuple(
+        ClassInfo(c.name, bool(c.is_thing), (round(c.color.r * 255), round(c.color.g * 255), round(c.color.b * 255)))
+        for c in panoptic_info.classes
+    )
+    return LabelSpace(panoptic_info.model_id, classes)
 
 
 def decode_cloud(message: Any, names: Collection[str] | None = None) -> NDArray[Any]:
