@@ -6,8 +6,10 @@ import signal
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from rclpy.executors import Executor
+if TYPE_CHECKING:  # signals are caught before anything slow is imported
+    from rclpy.executors import Executor
 
 
 def spin_until(executor: Executor, condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
