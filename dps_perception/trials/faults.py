@@ -49,7 +49,7 @@ FAULTS = (
     Fault("subscriber", "a reliable subscriber is stopped (SIGSTOP)", subscribers.stopped_subscriber),
     Fault("nobody", "nobody subscribes but to `~/stats`", subscribers.no_subscriber),
     Fault("parameters", "parameters set at 50 Hz under a 10 Hz stream", storms.parameter_storm),
-    Fault("transitions", "lifecycle transitions at 10 Hz under a 10 Hz stream", storms.lifecycle_storm),
+    Fault("transitions", "lifecycle transitions, valid or not, under a 10 Hz stream", storms.lifecycle_storm),
     Fault("lifecycle", "every lifecycle transition 50 times, in random order", storms.lifecycle_walk),
     Fault("replaced", "weights file replaced, `~/reload_model`", models.replaced_weights),
     Fault("broken", "weights file replaced by half of it, `~/reload_model`", models.broken_weights),
