@@ -1,6 +1,7 @@
-"""Start dps_node on one camera.
+"""Start dps_node on one camera, or on several.
 
 ros2 launch dps_perception dps.launch.py image:=/camera/image_raw camera_info:=/camera/camera_info rviz:=true
+ros2 launch dps_perception dps.launch.py cameras:="front=/front/image_raw, rear=/rear/image_raw"
 
 Every argument is listed by --show-args. What is given on the command line beats params_file.
 """
@@ -43,6 +44,13 @@ ARGUMENTS = [
     argument("namespace", "", "namespace of the node and of its relative topics"),
     argument("image", "image", "image topic: sensor_msgs/Image or CompressedImage, rectified"),
     argument("camera_info", "camera_info", "sensor_msgs/CameraInfo topic of the same camera"),
+    argument(
+        "cameras",
+        "",
+        "several cameras instead: name=image topic, comma separated; camera_info is beside the image, and a name alone "
+        "stands for <name>/image",
+    ),
+    argument("separate", "false", "a node for each of several cameras, named after it, instead of one for all", YES_NO),
     argument("params_file", str(CONFIG / "dps.yaml"), "YAML file with the node's parameters, as config/dps.yaml"),
     argument("weights", "", f"weights file (.safetensors), or name of shipped weights; {FROM_FILE}"),
     argument("device", "", f"auto, cpu, cuda or cuda:<number>; {FROM_FILE}"),
@@ -51,6 +59,7 @@ ARGUMENTS = [
     argument("frame_id", "", f"frame of all outputs instead of the image's; {FROM_FILE}"),
     argument("autostart", "", f"configure and activate at start; {FROM_FILE}", ["", *YES_NO]),
     argument("use_sim_time", "", f"take the time from /clock; {FROM_FILE}", ["", *YES_NO]),
+    argument("respawn", "false", "start the node again when it ends by itself, after 2 s", YES_NO),
     argument("log_level", "info", "least severe messages to log", ["debug", "info", "warn", "error", "fatal"]),
     argument("rviz", "false", "open RViz with all outputs", YES_NO),
     argument(
@@ -71,32 +80,64 @@ def dds_profile() -> list[SetEnvironmentVariable]:
     return [SetEnvironmentVariable(old if os.environ.get("ROS_DISTRO") == "humble" else new, str(profile))]
 
 
-def node(context: LaunchContext) -> list[Node]:
-    """The node; parameters given as arguments come after those of the file, and so beat them."""
+def camera_topics(cameras: str) -> dict[str, tuple[str, str]]:
+    """Name -> (image topic, camera_info topic) of a list as the argument `cameras` takes it."""
+    found = {}
+    for entry in filter(None, (entry.strip() for entry in cameras.split(","))):
+        name, _, image = (part.strip() for part in entry.partition("="))
+        image = image or f"{name}/image"
+        beside = image.removesuffix("/compressed").split("/")[:-1]
+        found[name] = (image, "/".join([*beside, "camera_info"]))
+    return found
+
+
+def nodes(context: LaunchContext) -> list[Node]:
+    """One node, or one for each camera; parameters given as arguments come after those of the file, and beat them."""
+    cameras = camera_topics(LaunchConfiguration("cameras").perform(context))
+    name = LaunchConfiguration("name").perform(context)
+    if not cameras:
+        one = (LaunchConfiguration("image").perform(context), LaunchConfiguration("camera_info").perform(context))
+        return [node(context, name, {"image": one[0], "camera_info": one[1]})]
+    if LaunchConfiguration("separate").perform(context) == "true":
+        return [
+            node(context, camera, {"image": image, "camera_info": camera_info})
+            for camera, (image, camera_info) in cameras.items()
+        ]
+    topics = {}
+    for camera, (image, camera_info) in cameras.items():
+        topics |= {f"{camera}/image": image, f"{camera}/camera_info": camera_info}
+    return [node(context, name, topics, {"cameras": ", ".join(cameras)})]
+
+
+def node(context: LaunchContext, name: str, topics: dict[str, str], more: dict[str, str] | None = None) -> Node:
+    """A node with these input topics, and `more` parameters."""
     given = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
     overrides = {
         name: ParameterValue(value == "true" if OVERRIDES[name] is bool else value, value_type=OVERRIDES[name])
         for name, value in given.items()
         if value != ""
-    }
-    return [
-        Node(
-            package="dps_perception",
-            executable="dps_node",
-            name=LaunchConfiguration("name"),
-            namespace=LaunchConfiguration("namespace"),
-            remappings=[("image", LaunchConfiguration("image")), ("camera_info", LaunchConfiguration("camera_info"))],
-            parameters=[LaunchConfiguration("params_file"), *([overrides] if overrides else [])],
-            arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
-            output="screen",
-            emulate_tty=True,
-        )
-    ]
+    } | (more or {})
+    return Node(
+        package="dps_perception",
+        executable="dps_node",
+        name=name,
+        namespace=LaunchConfiguration("namespace"),
+        remappings=list(topics.items()),
+        parameters=[LaunchConfiguration("params_file"), *([overrides] if overrides else [])],
+        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+        respawn=LaunchConfiguration("respawn").perform(context) == "true",
+        respawn_delay=2.0,
+        output="screen",
+        emulate_tty=True,
+    )
 
 
 def rviz(context: LaunchContext) -> list[Node]:
-    """RViz in the node's time, its topics remapped to the node's."""
+    """RViz in the node's time, its topics remapped to the node's; of several cameras it shows the first."""
     name = LaunchConfiguration("name").perform(context)
+    if cameras := [*camera_topics(LaunchConfiguration("cameras").perform(context))]:
+        alone = LaunchConfiguration("separate").perform(context) == "true"
+        name = cameras[0] if alone else f"{name}/{cameras[0]}"
     namespace = LaunchConfiguration("namespace").perform(context).strip("/")
     node_name = f"/{namespace}/{name}" if namespace else f"/{name}"
     simulated = LaunchConfiguration("use_sim_time").perform(context) == "true"
@@ -115,5 +156,7 @@ def rviz(context: LaunchContext) -> list[Node]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """All arguments, the DDS profile, the node and RViz."""
-    return LaunchDescription([*ARGUMENTS, *dds_profile(), OpaqueFunction(function=node), OpaqueFunction(function=rviz)])
+    """All arguments, the DDS profile, the nodes and RViz."""
+    return LaunchDescription(
+        [*ARGUMENTS, *dds_profile(), OpaqueFunction(function=nodes), OpaqueFunction(function=rviz)]
+    )

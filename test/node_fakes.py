@@ -47,6 +47,8 @@ def fake_prediction(height, width):
 
 
 class FakeBackend:
+    max_batch = 16
+
     def device_bytes(self):
         return 0
 
@@ -68,7 +70,7 @@ class FakePredictor:
         self.model = model_info(weights or "fake")
         self.backend = FakeBackend()
         self.thresholds = settings.get("thresholds") or FusionThresholds()
-        self.seen = []
+        self.seen, self.batches, self.fused_with = [], [], []
         self.threads = set()
         self.free = threading.Event()
         self.free.set()
@@ -81,12 +83,20 @@ class FakePredictor:
         owner, rgb, intrinsics = prepared
         assert owner is self
         self.threads.add(threading.current_thread().name)
-        self.seen.append((int(rgb[0, 0, 0]), intrinsics, self.thresholds))
+        self.seen.append((int(rgb[0, 0, 0]), intrinsics))
         self.free.wait(10)
         return rgb.shape[:2]
 
+    def infer_together(self, prepared):
+        self.batches.append(len(prepared))
+        return [self.infer(each) for each in prepared]
+
+    def describe(self):
+        return {"model": self.model.model_id, **self.backend.describe()}
+
     def fuse(self, tensors, prepared):
         self.threads.add(threading.current_thread().name)
+        self.fused_with.append(self.thresholds)
         return fake_prediction(*tensors)
 
     def warm_up(self):

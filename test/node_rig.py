@@ -53,7 +53,7 @@ class Rig:
         """Active, and every topic has found its other side."""
         self.until(lambda: self.node.state == "active")
         self.until(lambda: self.images.get_subscription_count() > 0 and self.infos.get_subscription_count() > 0)
-        outputs = self.node._outputs
+        outputs = self.node.cameras[0].outputs
         names = [n for n in self.got if n in outputs._publishers]
         self.until(lambda: all(outputs._publishers[n].get_subscription_count() for n in names))
         if "stats" in self.got:

@@ -56,6 +56,25 @@ def test_overrides_are_parameters_of_the_node_with_their_types():
         assert key.value == "use_sim_time" or KINDS[key.value].__name__ == value.id
 
 
+def function(name):
+    """A function of the launch file that needs nothing of launch, compiled alone."""
+    (found,) = (s for s in ast.parse(LAUNCH.read_text()).body if isinstance(s, ast.FunctionDef) and s.name == name)
+    scope = {}
+    exec(compile(ast.Module([found], []), str(LAUNCH), "exec"), scope)
+    return scope[name]
+
+
+def test_a_list_of_cameras_gives_each_its_topics():
+    topics = function("camera_topics")
+    assert topics("") == {}
+    assert topics(" front=/front/image_raw, rear,side=cams/side/image/compressed, top=image ") == {
+        "front": ("/front/image_raw", "/front/camera_info"),
+        "rear": ("rear/image", "rear/camera_info"),
+        "side": ("cams/side/image/compressed", "cams/side/camera_info"),
+        "top": ("image", "camera_info"),
+    }
+
+
 def displays():
     found = yaml.safe_load(RVIZ.read_text())["Visualization Manager"]["Displays"]
     return [d for d in found if "Topic" in d]

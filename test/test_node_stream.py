@@ -127,7 +127,7 @@ def test_live_parameters_apply_on_the_next_frame(rig):
     assert (r.got["points"][1].width, r.got["points"][1].header.frame_id) == (16, "map")
     depth = np.frombuffer(r.got["depth"][1].data, np.float32)
     assert np.isposinf(depth[np.frombuffer(r.got["depth"][0].data, np.float32) > 8]).all()
-    thresholds = r.predictor.seen[-1][2]
+    thresholds = r.predictor.fused_with[-1]
     assert (thresholds.score_things, thresholds.score_stuff) == (0.9, 0.6)
     r.until(lambda: [round(m.score_threshold, 3) for m in r.got["panoptic_info"]][-1] == 0.6)
 
@@ -159,7 +159,7 @@ def test_a_slow_model_drops_the_oldest_frames_and_counts_them(rig):
     r.until(lambda: len(r.predictor.seen) == 1)
     for second in (2, 3, 4, 5):
         r.send(second)
-        r.until(lambda second=second: r.node._worker.counts.received == second)
+        r.until(lambda second=second: r.node._worker.counts().received == second)
     r.predictor.free.set()
     r.until(lambda: len(r.got["stats"]) == 2)
     assert r.stamps("panoptic") == [1, 5]
@@ -184,11 +184,14 @@ def test_an_output_that_can_not_be_made_loses_one_frame(rig):
     r = rig()
     r.listen(panoptic=Image)
     r.ready()
-    publish, r.node._outputs.publish = r.node._outputs.publish, lambda _: (_ for _ in ()).throw(RuntimeError("no room"))
+    publish, r.node.cameras[0].outputs.publish = (
+        r.node.cameras[0].outputs.publish,
+        lambda _: (_ for _ in ()).throw(RuntimeError("no room")),
+    )
     r.send(1)
     r.until(lambda: r.warnings)
     assert "no room" in r.warnings[0][1]
-    r.node._outputs.publish = publish
+    r.node.cameras[0].outputs.publish = publish
     r.send(2)
     r.until(lambda: r.stamps("panoptic") == [2])
 
@@ -199,7 +202,7 @@ def two_on_their_way(r):
     r.send(1)
     r.until(lambda: len(r.predictor.seen) == 1)
     r.send(2)
-    r.until(lambda: any(r.node._worker._places[1]))
+    r.until(lambda: r.node._worker._places[1])
 
 
 def test_a_frame_keeps_the_parameters_that_it_was_decoded_with(rig):
@@ -213,7 +216,7 @@ def test_a_frame_keeps_the_parameters_that_it_was_decoded_with(rig):
     r.send(3)
     r.until(lambda: len(r.got["points"]) == 3)
     assert [message.width for message in r.got["points"]] == [32, 32, 16]
-    assert [thresholds.score_things for *_, thresholds in r.predictor.seen] == [0.2, 0.2, 0.9]
+    assert [thresholds.score_things for thresholds in r.predictor.fused_with] == [0.2, 0.2, 0.9]
 
 
 def test_deactivating_publishes_what_is_on_its_way(rig):
@@ -223,9 +226,9 @@ def test_deactivating_publishes_what_is_on_its_way(rig):
     two_on_their_way(r)
     drain = r.node._worker.drain
 
-    def draining(timeout_s):
+    def draining(*args):
         r.predictor.free.set()
-        return drain(timeout_s)
+        return drain(*args)
 
     r.node._worker.drain = draining
     r.node.trigger_deactivate()
@@ -241,8 +244,8 @@ def test_without_overlap_a_frame_is_finished_before_the_next_is_decoded(rig):
     r.send(1)
     r.until(lambda: len(r.predictor.seen) == 1)
     r.send(2)
-    r.until(lambda: any(r.node._worker._places[0]))
-    assert not any(r.node._worker._places[1])
+    r.until(lambda: r.node._worker._places[0])
+    assert not r.node._worker._places[1]
     r.predictor.free.set()
     r.until(lambda: len(r.got["stats"]) == 2)
     stats = r.got["stats"][1]
@@ -262,13 +265,13 @@ def test_compressed_images_are_found_by_type(rig):
     r.images.publish(message)
     r.infos.publish(camera_info(stamp=(9, 0)))
     r.until(lambda: r.stamps("panoptic") == [9])
-    assert r.node._inputs.transport == "compressed"
+    assert r.node.cameras[0].inputs.transport == "compressed"
 
 
 def test_compressed_topic_beside_the_image_is_found(rig):
     r = rig(image_type=CompressedImage, image_topic="image/compressed")
     r.ready()
-    assert r.node._inputs.image_topic == "/image/compressed"
+    assert r.node.cameras[0].inputs.image_topic == "/image/compressed"
 
 
 def test_a_topic_of_another_type_is_named(rig):

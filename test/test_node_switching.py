@@ -104,7 +104,7 @@ def test_a_frame_that_was_prepared_for_the_old_one_is_prepared_again(rig):
     r.send(1)
     r.until(lambda: old.seen)
     r.send(2)
-    r.until(lambda: any(r.node._worker._places[1]))
+    r.until(lambda: r.node._worker._places[1])
     gate("onnxruntime").set()
     set_(r, backend="onnxruntime")
     r.until(lambda: len(r.loaded) == 2 and r.loaded[1].warm and r.node._worker._jobs)

@@ -39,7 +39,7 @@ def errors():
 
 @pytest.fixture
 def worker(slow, errors):
-    worker = Worker({"work": slow}, errors.append)
+    worker = Worker({"work": slow}, lambda error, source: errors.append(error))
     yield worker
     slow.go.release(100)
     worker.close(10)
@@ -59,12 +59,12 @@ def test_only_the_newest_waits_and_the_older_are_counted(worker, slow):
     begin(slow)
     for item in (2, 3, 4):
         worker.submit(item)
-    assert worker.counts == Counts(received=4, done=0, dropped=2)
+    assert worker.counts() == Counts(received=4, done=0, dropped=2)
     finish(worker, slow)
     begin(slow)
     finish(worker, slow)
     assert slow.done == [1, 4]
-    assert worker.counts == Counts(received=4, done=2, dropped=2)
+    assert worker.counts() == Counts(received=4, done=2, dropped=2)
 
 
 def test_a_failing_item_is_reported_and_the_next_one_done(worker, slow, errors):
@@ -76,7 +76,7 @@ def test_a_failing_item_is_reported_and_the_next_one_done(worker, slow, errors):
     finish(worker, slow)
     assert [str(e) for e in errors] == ["bad item"]
     assert slow.done == ["good"]
-    assert worker.counts == Counts(received=2, done=1, dropped=0)
+    assert worker.counts() == Counts(received=2, done=1, dropped=0)
 
 
 def test_jobs_run_between_two_items_on_the_same_thread(worker, slow):
@@ -105,11 +105,11 @@ def test_drain_waits_for_the_item_in_work_and_drops_the_waiting_one(worker, slow
     slow.go.release()
     assert worker.drain(10)
     assert slow.done == [1]
-    assert worker.counts == Counts()
+    assert worker.counts() == Counts()
 
 
 def test_close_ends_the_thread_and_refuses_jobs(slow, errors):
-    worker = Worker({"work": slow}, errors.append)
+    worker = Worker({"work": slow}, lambda error, source: errors.append(error))
     worker.close(10)
     with pytest.raises(RuntimeError, match="closed"):
         worker.call(lambda: None)
@@ -125,7 +125,7 @@ class Chain:
         self.alone, self.errors = alone, []
         self.stages = {name: Slow() for name in self.NAMES}
         links = {name: lambda item, stage=stage: (stage(item), item)[1] for name, stage in self.stages.items()}
-        self.worker = Worker(links, self.errors.append, "network", lambda: self.alone)
+        self.worker = Worker(links, lambda error, source: self.errors.append(error), "network", lambda: self.alone)
 
     def begin(self, name):
         begin(self.stages[name])
@@ -175,7 +175,7 @@ def drained(chain):
     worker = chain.worker
     with worker._changed:
         assert worker._changed.wait_for(lambda: worker._idle(0, 3), 10)
-        return worker._counts
+        return worker._counts.get("", Counts())
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_before_each_stage_only_the_newest_waits_and_the_older_are_counted(chain
         elif slowest != "decode":  # let each come as far as it can
             chain.waiting(*waiting)
             counted(chain, dropped=item - 2)
-    assert chain.worker.counts == Counts(received=4, done=0, dropped=2)
+    assert chain.worker.counts() == Counts(received=4, done=0, dropped=2)
     chain.go(slowest)
     counted(chain, done=1)
     chain.go(slowest)
@@ -201,7 +201,9 @@ def test_before_each_stage_only_the_newest_waits_and_the_older_are_counted(chain
 def counted(chain, **expected):
     """Wait until these counts are as expected."""
     with chain.worker._changed:
-        assert chain.worker._changed.wait_for(lambda: expected.items() <= asdict(chain.worker._counts).items(), 10)
+        assert chain.worker._changed.wait_for(
+            lambda: expected.items() <= asdict(chain.worker._counts.get("", Counts())).items(), 10
+        )
 
 
 @pytest.mark.parametrize("bad", Chain.NAMES)
@@ -267,7 +269,7 @@ def test_an_item_is_taken_up_when_as_many_stages_are_idle_as_asked(chain, alone,
         chain.begin(name)
     chain.worker.submit(8)
     chain.worker.submit(9)  # 8 was never decoded
-    assert chain.worker.counts.dropped == 1
+    assert chain.worker.counts().dropped == 1
     assert chain.stages["decode"].done == list(at_once)
     chain.go("network", "publish", times=100)
     drained(chain)

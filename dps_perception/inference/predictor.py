@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,6 +126,16 @@ class Predictor:
     def device(self) -> str:
         return str(self.backend.device)
 
+    def describe(self) -> dict[str, str]:
+        """Model, backend and input size, for logs and diagnostics."""
+        height, width = self.input_size
+        return {
+            "model": self.model.model_id,
+            **self.backend.describe(),
+            "input": f"{height}x{width}",
+            "weights_sha256": self.model.weights_sha256,
+        }
+
     def predict(self, rgb: NDArray[np.uint8], intrinsics: Intrinsics | None = None) -> Prediction:
         """Predict one image.
 
@@ -157,10 +168,22 @@ class Predictor:
         Raises:
             BackendError: the predictor was closed, or the device is out of memory.
         """
+        return self.infer_together([prepared])[0]
+
+    def infer_together(self, prepared: Sequence[Prepared]) -> list[dict[str, Tensor]]:
+        """`infer` of several images in one run of the network, at most `backend.max_batch`.
+
+        Each image's "inference" time is that of the whole run, which is what it waited for.
+
+        Raises:
+            BackendError: as `infer`.
+        """
         started = time.perf_counter()
-        tensors = self.backend.run(prepared.padded[None])
-        prepared.timings_ms["inference"] = _ms_since(started)
-        return tensors
+        images = prepared[0].padded[None] if len(prepared) == 1 else np.stack([each.padded for each in prepared])
+        tensors = self.backend.run(images)
+        for each in prepared:
+            each.timings_ms["inference"] = _ms_since(started)
+        return [{name: tensor[i : i + 1] for name, tensor in tensors.items()} for i in range(len(prepared))]
 
     def fuse(self, tensors: dict[str, Tensor], prepared: Prepared) -> Prediction:
         """Make the prediction of `infer`'s tensors; its arrays stay as they are when the next image is fused."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from builtin_interfaces.msg import Time
@@ -18,23 +18,38 @@ STALE_S = 3.0
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
+@dataclass
+class ModelHealth:
+    """How the model is doing, which all cameras share.
+
+    Attributes:
+        failure: why the last configure failed; empty where it did not.
+        switching_to: backend and precision that are built beside the running ones; empty while none is.
+        switch_error: why the last switch failed; empty where it did not.
+        failed_runs: runs of the network that failed one after another, the last one included.
+        recoveries: how often the model was loaded again because its runs failed.
+    """
+
+    failure: str = ""
+    switching_to: str = ""
+    switch_error: str = ""
+    failed_runs: int = 0
+    recoveries: int = 0
+
+
 class Health:
-    """What happened to the last frames. Stages write fields from their threads; readers may see one frame less.
+    """What happened to the last frames of one camera. Stages write from their threads; readers may see a frame less.
 
     Attributes:
         calibration_error: why the last CameraInfo was refused; empty where it was taken.
         age_s: node clock less stamp when the last frame was published; NaN before, or while that clock has not started.
         last_error: text of the last frame's failure ever since activation.
         qos_error: text of the last QoS that could not match.
-        switching_to: backend and precision that are built beside the running ones; empty while none is.
-        switch_error: why the last switch failed; empty where it did not. Both outlast a reset.
     """
 
     def __init__(self, counts: Callable[[], Counts], clock: Callable[[], float] = time.monotonic) -> None:
         self.counts = counts
         self._clock = clock
-        self.switching_to = ""
-        self.switch_error = ""
         self.reset()
 
     def reset(self) -> None:
@@ -76,37 +91,50 @@ class Health:
 
 
 @dataclass(frozen=True)
-class Situation:
-    """What diagnostics say besides `Health`.
+class InputSituation:
+    """What diagnostics say of one camera besides its `Health`.
 
     Attributes:
-        node: full name of the node.
+        name: of the camera; empty where the node has one.
         state: label of the lifecycle state, "disabled" while switched off by service.
-        failure: why the last configure failed; empty where it did not.
         image_topic, camera_info_topic: full names.
         transport: "raw", "compressed", or empty while nobody publishes the image.
         without_camera_info: images go on alone.
         jumps: how often stamps jumped back.
-        model: key and value pairs about the model in use; empty without one.
     """
 
-    node: str
+    name: str
     state: str
-    failure: str
     image_topic: str
     camera_info_topic: str
     transport: str
     without_camera_info: bool
     jumps: int
-    model: dict[str, str]
 
 
-def diagnostic_array(health: Health, situation: Situation, stamp: Time) -> DiagnosticArray:
-    """Three statuses: input, processing, model."""
-    name = situation.node.lstrip("/")
-    message = DiagnosticArray(status=[_input(name, health, situation), _processing(name, health, situation)])
-    message.status.append(_model(name, health, situation))
+def diagnostic_array(
+    node: str,
+    stamp: Time,
+    cameras: Iterable[tuple[Health, InputSituation]],
+    health: ModelHealth,
+    model: Mapping[str, str],
+) -> DiagnosticArray:
+    """Two statuses for each camera, input and processing, and one for the model.
+
+    Args:
+        node: its full name.
+        stamp: node clock.
+        cameras: all of them.
+        health: of the model.
+        model: key and value pairs about the model in use; empty without one.
+    """
+    node = node.lstrip("/")
+    message = DiagnosticArray()
     message.header.stamp = stamp
+    for camera, situation in cameras:
+        name = f"{node}: {situation.name}" if situation.name else node
+        message.status += [_input(name, camera, situation), _processing(name, camera, situation)]
+    message.status.append(_model(node, health, model))
     return message
 
 
@@ -115,7 +143,7 @@ def _status(level: bytes, name: str, text: str, values: dict[str, str]) -> Diagn
     return DiagnosticStatus(level=level, name=name, message=text, hardware_id="", values=pairs)
 
 
-def _input(name: str, health: Health, situation: Situation) -> DiagnosticStatus:
+def _input(name: str, health: Health, situation: InputSituation) -> DiagnosticStatus:
     level, text = OK, "image and camera_info arrive"
     if situation.state != "active":
         text = situation.state
@@ -138,7 +166,7 @@ def _input(name: str, health: Health, situation: Situation) -> DiagnosticStatus:
     return _status(level, f"{name}: input", text, values)
 
 
-def _processing(name: str, health: Health, situation: Situation) -> DiagnosticStatus:
+def _processing(name: str, health: Health, situation: InputSituation) -> DiagnosticStatus:
     counts = health.counts()
     level, text = OK, f"{health.rate_hz:.1f} frames/s" if math.isfinite(health.rate_hz) else "no frames yet"
     if situation.state != "active":
@@ -158,11 +186,19 @@ def _processing(name: str, health: Health, situation: Situation) -> DiagnosticSt
     return _status(level, f"{name}: processing", text, values)
 
 
-def _model(name: str, health: Health, situation: Situation) -> DiagnosticStatus:
-    values = situation.model | {"switching to": health.switching_to, "last switch": health.switch_error or "no failure"}
-    level, text = OK, situation.model.get("model", "no model is loaded")
-    if situation.failure:
-        level, text = ERROR, situation.failure
+def _model(name: str, health: ModelHealth, model: Mapping[str, str]) -> DiagnosticStatus:
+    values = {
+        **model,
+        "switching to": health.switching_to,
+        "last switch": health.switch_error or "no failure",
+        "failed runs": str(health.failed_runs),
+        "loaded again after failed runs": str(health.recoveries),
+    }
+    level, text = OK, model.get("model", "no model is loaded")
+    if health.failure:
+        level, text = ERROR, health.failure
+    elif health.failed_runs:
+        level, text = ERROR, f"{text}: {health.failed_runs} runs in a row failed"
     elif health.switch_error:
         level, text = WARN, f"{text} goes on: {health.switch_error}"
     elif health.switching_to:

@@ -19,10 +19,11 @@ _LOOK_EVERY_S = 0.1
 
 
 class Inputs:
-    """Subscribes to `image` and `camera_info` (remap them) while started.
+    """Subscribes to `image` and `camera_info` (remap them), of a named camera `<name>/image`, `<name>/camera_info`.
 
     Args:
-        node: that subscribes.
+        node: that subscribes, while started.
+        camera: name; empty where the node has one camera.
         parameters: image_transport, sync_slop, camera_info_timeout, qos_input, qos_input_depth.
         on_frame: called with (Image or CompressedImage, CameraInfo or None).
         warn: called with (kind, text), throttled by the caller.
@@ -31,6 +32,7 @@ class Inputs:
     def __init__(
         self,
         node: Node,
+        camera: str,
         parameters: Parameters,
         on_frame: Callable[[Any, CameraInfo | None], None],
         warn: Callable[[str, str], None],
@@ -39,9 +41,9 @@ class Inputs:
         self._parameters = parameters
         self._on_frame = on_frame
         self._warn = warn
-        self._base_topic = node.resolve_topic_name("image")
+        self._base_topic = node.resolve_topic_name(f"{camera}/image" if camera else "image")
         self.image_topic = self._base_topic
-        self.camera_info_topic = node.resolve_topic_name("camera_info")
+        self.camera_info_topic = node.resolve_topic_name(f"{camera}/camera_info" if camera else "camera_info")
         self.transport: str | None = None
         self.pairing: Pairing | None = None
         self._subscriptions: list[Any] = []

@@ -1,13 +1,14 @@
-"""dps_node: a camera stream in, panoptic labels, depth, points and instances out. Lifecycle and wiring.
+"""dps_node: camera streams in, panoptic labels, depth, points and instances out. Lifecycle and wiring.
 
-The way of a frame stands in `pipeline`; here: Inputs -> Worker (latest frame only, a thread for each stage of the
-Pipeline) -> Outputs.
+The way of a frame stands in `pipeline`; here: Inputs of each Camera -> one Worker (latest frame of each camera only, a
+thread for each stage of the Pipeline) -> Outputs of that Camera.
 """
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -22,13 +23,13 @@ from ..errors import BackendError, ConfigError, DpsError
 from ..inference.backends.base import Progress
 from ..inference.backends.registry import availability
 from ..inference.predictor import Predictor
+from .camera import Camera
 from .decode import Decoder
-from .diagnostics import Health, Situation, diagnostic_array
-from .inputs import Inputs
+from .diagnostics import ModelHealth, diagnostic_array
 from .memory import search_all_again, spare_what_is_there
-from .outputs import Outputs
 from .parameters import KINDS, Parameters, changed, declare
-from .pipeline import Job, LoadPredictor, Pipeline, load_predictor
+from .pipeline import Decoded, Job, LoadPredictor, Pipeline, Predicted, load_predictor
+from .recovery import Recovery
 from .switching import SWITCHED, Outcome, Switcher, named, validate, wish
 from .throttle import Throttle
 from .worker import Counts, Worker
@@ -54,20 +55,22 @@ class DpsNode(LifecycleNode):
         self._throttle = Throttle(self.get_logger().warning)
         self._worker: Worker[Job] | None = None
         self._pipeline: Pipeline | None = None
-        self._outputs: Outputs | None = None
         self._switcher: Switcher | None = None
         self._running: Parameters | None = None
-        self._failure = ""
         self._enabled = True
-        self.health = Health(lambda: self._worker.counts if self._worker else Counts())
+        self.health = ModelHealth()
+        self._recovery = Recovery(self._load_again, self.health)
         try:
             self._values = declare(self, self._parameter_overrides)
         except ConfigError:
             self.destroy_node()
             raise
-        self._inputs = Inputs(self, self._values, self._on_frame, self._warn)
+        self.cameras = [self._camera(name) for name in self._values.camera_names]
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self.create_service(SetBool, "~/enable", self._on_enable)
+        for camera in self.cameras:
+            if camera.name:
+                self.create_service(SetBool, f"~/{camera.name}/enable", partial(self._on_enable_camera, camera))
         self.create_service(Trigger, "~/reload_model", self._on_reload_model)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -75,24 +78,39 @@ class DpsNode(LifecycleNode):
         if self._values.autostart:
             self._autostart = self.create_timer(0.001, self._start, clock=steady)
 
+    def _camera(self, name: str) -> Camera:
+        def counts() -> Counts:
+            return self._worker.counts(name) if self._worker is not None else Counts()
+
+        return Camera(self, name, self._values, self._on_frame, self._warn, counts)
+
     # Lifecycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Make the topics, load the model, warm it up; a failure leaves nothing behind and says why."""
-        self._failure = ""
+        self.health.failure = ""
         parameters = self._values
+
+        def infer(decoded: Sequence[Decoded]) -> list[Predicted]:
+            predicted = pipeline.infer(decoded)
+            self._recovery.run_succeeded()
+            return predicted
+
         try:
             decoder = Decoder()
-            self._outputs = Outputs(self, parameters, self._warn)
+            for camera in self.cameras:
+                camera.open(parameters)
             stages: dict[str, Callable[[Any], Any]] = {
                 "decode": lambda job: pipeline.decode(job),
-                "network": lambda decoded: pipeline.infer(decoded),
+                "network": infer,
                 "publish": lambda predicted: pipeline.publish(predicted),
             }
-            worker = self._worker = Worker(stages, self._on_error, "network", lambda: pipeline.alone())
+            worker = self._worker = Worker(
+                stages, self._on_error, "network", lambda: pipeline.alone(), "network", lambda: pipeline.together()
+            )
             predictor = worker.call(lambda: self._build(parameters, self._progress)).result()
         except (DpsError, OSError, RuntimeError) as error:
-            self._failure = str(error)
+            self.health.failure = str(error)
             self.get_logger().error(f"configure failed: {error}")
             self._release()
             return FAILURE
@@ -100,14 +118,13 @@ class DpsNode(LifecycleNode):
             self.get_logger().error(f"configure failed:\n{traceback.format_exc()}")
             raise
         self._running, self.health.switch_error = parameters, ""
+        self._recovery.run_succeeded()
         self._switcher = Switcher(self._build, self._swap, self._on_switched, self._progress, self.health)
         pipeline = self._pipeline = Pipeline(
             predictor,
             decoder,
-            self._outputs,
             self._values,
             self.health,
-            self._warn,
             lambda: int(self.get_clock().now().nanoseconds),
         )
         self._announce()
@@ -116,10 +133,11 @@ class DpsNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe."""
-        self.health.reset()
         result = super().on_activate(state)
-        if self._enabled:
-            self._inputs.start()
+        for camera in self.cameras:
+            camera.health.reset()
+            if self._enabled and camera.enabled:
+                camera.inputs.start()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -154,39 +172,51 @@ class DpsNode(LifecycleNode):
         """Label of the lifecycle state."""
         return str(self._state_machine.current_state[1])
 
-    def _pause(self) -> None:
-        self._inputs.stop()
-        if self._worker is not None and not self._worker.drain(DRAIN_S):
+    def _pause(self, camera: Camera | None = None) -> None:
+        """Unsubscribe (from one camera) and see the frames in work published."""
+        for each in self.cameras if camera is None else [camera]:
+            each.inputs.stop()
+        source = None if camera is None else camera.name
+        if self._worker is not None and not self._worker.drain(DRAIN_S, source):
             self.get_logger().error(f"the frames in work did not end within {DRAIN_S:g} s")
 
     def _release(self) -> None:
-        worker, pipeline, outputs = self._worker, self._pipeline, self._outputs
-        self._worker = self._pipeline = self._outputs = self._switcher = self._running = None
+        worker, pipeline = self._worker, self._pipeline
+        self._worker = self._pipeline = self._switcher = self._running = None
         if worker is not None:
             if pipeline is not None:
                 worker.call(lambda: pipeline.predictor.close())
             worker.close(DRAIN_S)
-        if outputs is not None:
-            outputs.close()
+        for camera in self.cameras:
+            camera.close()
         search_all_again()
 
     # Frames
 
-    def _on_frame(self, image: Any, camera_info: Any) -> None:
+    def _on_frame(self, camera: Camera, image: Any, camera_info: Any) -> None:
         if self._worker is not None:
-            self._worker.submit(Job(image, camera_info))
+            self._worker.submit(Job(camera, image, camera_info), camera.name)
 
-    def _on_error(self, error: Exception) -> None:
+    def _on_error(self, error: Exception, source: str) -> None:
         text = str(error)
         if not isinstance(error, DpsError):
             text = "".join(traceback.format_exception(error)).rstrip()
-        self.health.frame_failed(text)
-        self._warn(type(error).__name__, f"frame skipped: {text}")
+        if isinstance(error, BackendError):
+            self._recovery.run_failed()
+        for camera in self.cameras:
+            if camera.name == source:
+                camera.health.frame_failed(text)
+                camera.warn(type(error).__name__, f"frame skipped: {text}")
 
-    def _warn(self, kind: str, text: str) -> None:
-        if kind == "qos":
-            self.health.qos_error = text
-        self._throttle(kind, text)
+    def _warn(self, camera: str, kind: str, text: str) -> None:
+        of_camera = f"{camera}: " if camera else ""
+        self._throttle(of_camera + kind, of_camera + text)
+
+    def _load_again(self) -> None:
+        switcher, running = self._switcher, self._running
+        if switcher is not None and running is not None:
+            self.get_logger().error(f"{self.health.failed_runs} runs in a row failed; loading {named(running)} again")
+            switcher.ask(running)
 
     # Parameters and services
 
@@ -216,14 +246,28 @@ class DpsNode(LifecycleNode):
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = bool(request.data)
-        if self.state == "active" and self._enabled != self._inputs.started:
-            if self._enabled:
-                self._inputs.start()
-            else:
-                self._pause()
-        response.success = True
-        response.message = f"{'enabled' if self._enabled else 'disabled'}, {self.state}"
+        for camera in self.cameras:
+            self._follow(camera)
+        response.success, response.message = True, f"{'enabled' if self._enabled else 'disabled'}, {self.state}"
         return response
+
+    def _on_enable_camera(
+        self, camera: Camera, request: SetBool.Request, response: SetBool.Response
+    ) -> SetBool.Response:
+        camera.enabled = bool(request.data)
+        self._follow(camera)
+        which = "enabled" if camera.enabled and self._enabled else "disabled"
+        response.success, response.message = True, f"{camera.name} {which}, {self.state}"
+        return response
+
+    def _follow(self, camera: Camera) -> None:
+        """Start or stop a camera as the services last said."""
+        wanted = self._enabled and camera.enabled
+        if self.state == "active" and wanted != camera.inputs.started:
+            if wanted:
+                camera.inputs.start()
+            else:
+                self._pause(camera)
 
     async def _on_reload_model(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self._switcher is None:
@@ -281,32 +325,26 @@ class DpsNode(LifecycleNode):
     # What others see
 
     def _announce(self) -> None:
-        if self._pipeline is not None and self._outputs is not None:
-            model, predictor = self._pipeline.predictor.model, self._pipeline.predictor
-            self._outputs.publish_info(model, self._values, self.get_clock().now().to_msg())
-            about = ", ".join(f"{key} {value}" for key, value in self._about(predictor).items())
+        if self._pipeline is not None:
+            predictor = self._pipeline.predictor
+            for camera in self.cameras:
+                camera.announce(predictor.model, self._values)
+            about = ", ".join(f"{key} {value}" for key, value in predictor.describe().items())
             self.get_logger().info(about)
-
-    def _about(self, predictor: Predictor) -> dict[str, str]:
-        height, width = predictor.input_size
-        return {
-            "model": predictor.model.model_id,
-            **predictor.backend.describe(),
-            "input": f"{height}x{width}",
-            "weights_sha256": predictor.model.weights_sha256,
-        }
 
     def _publish_diagnostics(self) -> None:
         state = self.state if self._enabled or self.state != "active" else "disabled"
-        situation = Situation(
-            node=self.get_fully_qualified_name(),
-            state=state,
-            failure=self._failure,
-            image_topic=self._inputs.image_topic,
-            camera_info_topic=self._inputs.camera_info_topic,
-            transport=self._inputs.transport or "",
-            without_camera_info=self._inputs.without_camera_info,
-            jumps=self._inputs.jumps,
-            model=self._about(self._pipeline.predictor) if self._pipeline else {},
+        model = {}
+        if self._pipeline is not None:
+            predictor = self._pipeline.predictor
+            device_mb = predictor.backend.device_bytes() / 2**20
+            model = {**predictor.describe(), "device memory [MiB]": f"{device_mb:.0f}"}
+        self._diagnostics.publish(
+            diagnostic_array(
+                self.get_fully_qualified_name(),
+                self.get_clock().now().to_msg(),
+                [(camera.health, camera.situation(state)) for camera in self.cameras],
+                self.health,
+                model,
+            )
         )
-        self._diagnostics.publish(diagnostic_array(self.health, situation, self.get_clock().now().to_msg()))

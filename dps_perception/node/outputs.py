@@ -18,26 +18,31 @@ from .scene import Scene
 
 
 class Outputs:
-    """All topics of the node but /diagnostics.
+    """All topics of one camera, below `~/`, or below `~/<name>/` where cameras are named.
 
     Frame by frame topics are silent while the node is not active; the latched ones speak from configure on.
 
     Args:
         node: that publishes.
+        camera: name; empty where the node has one camera.
         parameters: qos_output, qos_output_depth.
         warn: called with (kind, text), throttled by the caller.
     """
 
-    def __init__(self, node: LifecycleNode, parameters: Parameters, warn: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, node: LifecycleNode, camera: str, parameters: Parameters, warn: Callable[[str, str], None]
+    ) -> None:
         self._node = node
+        self._below = f"~/{camera}" if camera else "~"
         self._warn = warn
         self._profile = qos.profile(parameters.qos_output, parameters.qos_output_depth)
         self._publishers = {name: self._publisher(name, kind) for name, (kind, _) in OUTPUTS.items()}
         self._stats = self._publisher("stats", PipelineStats)
-        self._panoptic_info = node.create_publisher(PanopticInfo, "~/panoptic_info", qos.LATCHED)
+        self._panoptic_info = node.create_publisher(PanopticInfo, f"{self._below}/panoptic_info", qos.LATCHED)
         self._label_info: Any = None
         if info.HAS_LABEL_INFO:
-            self._label_info = node.create_publisher(info.vision_msgs.LabelInfo, "~/label_info", qos.LATCHED)
+            topic = f"{self._below}/label_info"
+            self._label_info = node.create_publisher(info.vision_msgs.LabelInfo, topic, qos.LATCHED)
         self._encoder = Encoder()
         self._encoder.warm_up()
 
@@ -77,7 +82,7 @@ class Outputs:
             self._node.destroy_publisher(self._label_info)
 
     def _publisher(self, name: str, kind: type) -> Any:
-        topic = self._node.resolve_topic_name(f"~/{name}")
+        topic = self._node.resolve_topic_name(f"{self._below}/{name}")
         cure = "Set qos_output:=reliable, or ask for less (best_effort, volatile)"
         events = qos.publisher_events(self._node, topic, self._profile, cure, self._warn)
         return self._node.create_lifecycle_publisher(kind, topic, self._profile, event_callbacks=events)

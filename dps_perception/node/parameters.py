@@ -29,6 +29,7 @@ EFFECT = {
     STARTUP: "read-only: set it when the node starts",
 }
 _FUSION = FusionThresholds()
+_NAME = "[A-Za-z][A-Za-z0-9_]*"
 _OF_ROS = re.compile(r"use_sim_time|start_type_description_service|qos_overrides\..*")
 
 
@@ -123,6 +124,14 @@ class Parameters:
     publish_masks: bool = _param(True, LIVE, "instances carry their pixel mask (run lengths)")
     frame_id: str = _param("", LIVE, "frame of all outputs instead of the image's; empty: the image's")
 
+    cameras: str = _param(
+        "", STARTUP, "names of several cameras, comma separated: topics <name>/image, ~/<name>/panoptic ...; empty: "
+        "one camera, topics image, ~/panoptic ...", pattern=rf"\s*|\s*{_NAME}\s*(,\s*{_NAME}\s*)*",
+    )  # fmt: skip
+    max_batch: int = _param(
+        0, LIVE, "images of different cameras that run through the network at once; 0: all that wait beside a GPU, "
+        "one on a processor", low=0, high=16,
+    )  # fmt: skip
     image_transport: str = _param(
         "auto", STARTUP, "type of the image topic; auto: found out from who publishes it, also on <image>/compressed",
         choices=("auto", "raw", "compressed"),
@@ -150,6 +159,14 @@ class Parameters:
         """Check what two parameters say together."""
         if self.max_depth and self.min_depth >= self.max_depth:
             raise ConfigError(f"min_depth={self.min_depth} must be below max_depth={self.max_depth} (0: no limit)")
+        names = self.camera_names
+        if len(set(names)) < len(names):
+            raise ConfigError(f"parameter cameras='{self.cameras}' names a camera twice")
+        if self.frame_id and len(names) > 1:
+            raise ConfigError(
+                f"frame_id='{self.frame_id}' would give {len(names)} cameras one frame; leave it empty and let each "
+                "camera driver name its own"
+            )
 
     @property
     def input_hw(self) -> tuple[int, int] | None:
@@ -173,6 +190,11 @@ class Parameters:
             overlap=self.overlap_threshold,
             stuff_area_px=self.stuff_area,
         )
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """Names of all cameras; of a single one without a name it is ""."""
+        return tuple(name.strip() for name in self.cameras.split(","))
 
     @property
     def no_depth_names(self) -> frozenset[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,9 +26,9 @@ from ..inference.backends.registry import AUTO
 from ..inference.predictor import Predictor, Prepared
 from ..labels import LABEL_SPACES
 from ..types import Frame, Prediction
+from .camera import Camera
 from .decode import Decoder, stamp_ns
-from .diagnostics import Health
-from .outputs import Outputs
+from .diagnostics import ModelHealth
 from .parameters import Parameters
 from .scene import Scene, View
 
@@ -62,6 +62,7 @@ class Job:
     `received` is when both were there, in seconds of `time.perf_counter`.
     """
 
+    camera: Camera
     image: Any
     camera_info: CameraInfo | None
     received: float = field(default_factory=time.perf_counter)
@@ -100,10 +101,8 @@ class Pipeline:
     Args:
         predictor: loaded and warmed up.
         decoder: for image messages.
-        outputs: publishes.
         parameters: current values.
-        health: keeps the books.
-        warn: called with (kind, text), throttled by the caller.
+        health: of the model.
         now_ns: the node's clock.
     """
 
@@ -111,24 +110,24 @@ class Pipeline:
         self,
         predictor: Predictor,
         decoder: Decoder,
-        outputs: Outputs,
         parameters: Parameters,
-        health: Health,
-        warn: Callable[[str, str], None],
+        health: ModelHealth,
         now_ns: Callable[[], int],
     ) -> None:
         self.predictor = predictor
         self.parameters = parameters
         self._decoder = decoder
-        self._outputs = outputs
         self._health = health
-        self._warn = warn
         self._now_ns = now_ns
         self._cores = len(os.sched_getaffinity(0))
 
     def alone(self) -> int:
         """See `stages_alone`, for the model and the parameters of now."""
         return stages_alone(self.parameters, self.predictor.device, self._cores)
+
+    def together(self) -> int:
+        """How many images of different cameras a stage takes at once, for the model and the parameters of now."""
+        return images_together(self.parameters, self.predictor)
 
     def decode(self, job: Job) -> Decoded:
         """First stage.
@@ -143,20 +142,22 @@ class Pipeline:
         prepared = predictor.prepare(frame.rgb, frame.intrinsics)
         return Decoded(job, parameters, frame, predictor, prepared, decode_s, time.perf_counter() - started)
 
-    def infer(self, decoded: Decoded) -> Predicted:
-        """Second stage, on the thread that owns the device.
+    def infer(self, decoded: Sequence[Decoded]) -> list[Predicted]:
+        """Second stage, on the thread that owns the device: one run of the network, then fusion image by image.
 
         Raises:
             BackendError: the device failed.
         """
         started = time.perf_counter()
         predictor = self.predictor
-        if decoded.predictor is not predictor:  # swapped meanwhile; the new one may want another size
-            frame = decoded.frame
-            decoded = replace(decoded, predictor=predictor, prepared=predictor.prepare(frame.rgb, frame.intrinsics))
-        predictor.thresholds = decoded.parameters.thresholds
-        prediction = predictor.fuse(predictor.infer(decoded.prepared), decoded.prepared)
-        return Predicted(decoded, prediction, int(predictor.backend.device_bytes()), time.perf_counter() - started)
+        batch = [_prepared_for(predictor, each) for each in decoded]
+        predicted = []
+        for each, tensors in zip(batch, predictor.infer_together([each.prepared for each in batch]), strict=True):
+            predictor.thresholds = each.parameters.thresholds
+            prediction = predictor.fuse(tensors, each.prepared)
+            device_bytes = int(predictor.backend.device_bytes())
+            predicted.append(Predicted(each, prediction, device_bytes, time.perf_counter() - started))
+        return predicted
 
     def publish(self, predicted: Predicted) -> None:
         """Third stage."""
@@ -165,7 +166,9 @@ class Pipeline:
         job, frame, model = decoded.job, decoded.frame, decoded.predictor.model
         header = Header(stamp=job.image.header.stamp, frame_id=frame.frame_id)
         camera_info = job.camera_info if frame.intrinsics is not None else None
-        self._outputs.publish(
+        health, outputs = job.camera.health, job.camera.outputs
+        assert outputs is not None  # they are there as long as the worker is
+        outputs.publish(
             Scene(
                 header,
                 frame.rgb,
@@ -179,8 +182,8 @@ class Pipeline:
         )
         ended = time.perf_counter()
         now_ns = self._now_ns()
-        self._health.frame_done((now_ns - frame.stamp_ns) / 1e9 if now_ns else float("nan"))
-        if self._outputs.wants_stats:
+        health.frame_done((now_ns - frame.stamp_ns) / 1e9 if now_ns else float("nan"))
+        if outputs.wants_stats:
             publish_s, processing_s = ended - started, ended - job.received
             seconds = {
                 "decode": decoded.decode_s,
@@ -189,13 +192,13 @@ class Pipeline:
                 "processing": processing_s,
             }
             timings_ms = prediction.timings_ms | {stage: 1e3 * s for stage, s in seconds.items()}
-            self._outputs.publish_stats(self._stats(header, timings_ms, predicted))
+            outputs.publish_stats(self._stats(header, timings_ms, predicted))
 
     def _decode(self, job: Job, parameters: Parameters) -> Frame:
         rgb = self._decoder.rgb(job.image)
         frame_id = parameters.frame_id or job.image.header.frame_id
         if not frame_id:
-            self._warn(
+            job.camera.warn(
                 "frame_id",
                 "the image's frame_id is empty, so TF and RViz can't place the outputs; set it in the camera driver, "
                 "or give this node the parameter frame_id",
@@ -204,14 +207,15 @@ class Pipeline:
         if job.camera_info is not None:
             try:
                 intrinsics = intrinsics_of(job.camera_info, rgb.shape[:2])
-                self._health.calibration_error = ""
+                job.camera.health.calibration_error = ""
             except CameraInfoError as error:
-                self._health.calibration_error = str(error)
-                self._warn("calibration", f"{error}. 2D outputs go on, 3D is withheld")
+                job.camera.health.calibration_error = str(error)
+                job.camera.warn("calibration", f"{error}. 2D outputs go on, 3D is withheld")
         return Frame(rgb, intrinsics, stamp_ns(job.image), frame_id)
 
     def _stats(self, header: Header, timings_ms: dict[str, float], predicted: Predicted) -> PipelineStats:
-        counts, health, predictor = self._health.counts(), self._health, predicted.decoded.predictor
+        health, predictor = predicted.decoded.job.camera.health, predicted.decoded.predictor
+        counts = health.counts()
         return PipelineStats(
             header=header,
             backend=predictor.backend_name,
@@ -226,9 +230,17 @@ class Pipeline:
             frames_processed=counts.done + 1,  # this one
             frames_dropped=counts.dropped,
             device_bytes=predicted.device_bytes,
-            switching_to=health.switching_to,
-            switch_error=health.switch_error,
+            switching_to=self._health.switching_to,
+            switch_error=self._health.switch_error,
         )
+
+
+def _prepared_for(predictor: Predictor, decoded: Decoded) -> Decoded:
+    """The same frame, prepared for this model where another was swapped in meanwhile: it may want another size."""
+    if decoded.predictor is predictor:
+        return decoded
+    frame = decoded.frame
+    return replace(decoded, predictor=predictor, prepared=predictor.prepare(frame.rgb, frame.intrinsics))
 
 
 def stages_alone(parameters: Parameters, device: str, cores: int) -> int:
@@ -236,6 +248,14 @@ def stages_alone(parameters: Parameters, device: str, cores: int) -> int:
     if parameters.overlap != AUTO:
         return OVERLAP[parameters.overlap]
     return OVERLAP["none" if device == "cpu" and cores < MANY_CORES else "all"]
+
+
+def images_together(parameters: Parameters, predictor: Predictor) -> int:
+    """How many images the network takes at once: as many as asked for, and as its backend can."""
+    if predictor.backend.max_batch == 1:
+        return 1
+    wanted = parameters.max_batch or (1 if predictor.device == "cpu" else predictor.backend.max_batch)
+    return min(wanted, predictor.backend.max_batch)
 
 
 def view_of(parameters: Parameters) -> View:

@@ -14,7 +14,7 @@ from ..inference.backends.model_file import peek
 from ..inference.backends.registry import AUTO, check
 from ..inference.fastest import choices
 from ..inference.predictor import Predictor
-from .diagnostics import Health
+from .diagnostics import ModelHealth
 from .parameters import SWITCH, Parameters, specs
 
 Build = Callable[[Parameters, Progress], Predictor]
@@ -75,7 +75,7 @@ class Switcher:
     """
 
     def __init__(
-        self, build: Build, swap: Swap, ended: Callable[[Outcome], None], progress: Progress, health: Health
+        self, build: Build, swap: Swap, ended: Callable[[Outcome], None], progress: Progress, health: ModelHealth
     ) -> None:
         self._build, self._swap, self._ended, self._progress = build, swap, ended, progress
         self._health = health

@@ -24,11 +24,13 @@ class Backend(Protocol):
         name: "torch", "onnxruntime", "openvino" or "tensorrt".
         device: where the tensors of `run` lie.
         precision: "fp32", "bf16", "fp16" or "int8".
+        max_batch: how many images one run takes; 1 for a file exported for single images.
     """
 
     name: str
     device: torch.device
     precision: str
+    max_batch: int
 
     def run(self, images: NDArray[np.uint8]) -> dict[str, Tensor]:
         """Named tensors of images (B, H, W, 3) uint8, see the family's network; valid until the next `run`.
@@ -53,6 +55,10 @@ class Backend(Protocol):
     def describe(self) -> dict[str, str]:
         """What runs here, for logs and diagnostics: backend, version, device, precision, mode."""
         ...
+
+
+MANY_IMAGES = 16
+"""`Backend.max_batch` of what takes any number: as many as `max_batch` of the node's parameters allows."""
 
 
 def blank(input_size: tuple[int, int]) -> NDArray[np.uint8]:

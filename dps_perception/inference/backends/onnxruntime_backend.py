@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import BackendError
-from .base import blank, closed, runtime_errors
+from .base import MANY_IMAGES, blank, closed, runtime_errors
 from .devices import on_device, pick_device
 
 PROVIDERS = {"standard": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
@@ -48,6 +48,7 @@ class OnnxRuntimeBackend:
         options.log_severity_level = 3
         with runtime_errors(self.name, self.device, *self._errors):
             self._session: Any = ort.InferenceSession(str(onnx), options, providers=providers)
+        self.max_batch = 1 if self._session.get_inputs()[0].shape[0] == 1 else MANY_IMAGES
         self.provider: str = self._session.get_providers()[0]
         wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
         if self.provider != wanted:  # onnxruntime itself goes on with the CPU

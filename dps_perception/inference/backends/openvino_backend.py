@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .base import blank, closed, runtime_errors
+from .base import MANY_IMAGES, blank, closed, runtime_errors
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """Precision -> arithmetic of what is not quantised."""
@@ -42,6 +42,7 @@ class OpenVinoBackend:
         }
         with runtime_errors(self.name, self.device):
             compiled = ov.Core().compile_model(str(onnx), "CPU", config)
+        self.max_batch = MANY_IMAGES if compiled.input(0).partial_shape[0].is_dynamic else 1
         self._names = [output.any_name for output in compiled.outputs]
         self._request: Any = compiled.create_infer_request()
 

@@ -58,6 +58,7 @@ class TensorRTBackend:
             self._context: Any = self._engine.create_execution_context()
             if self._context is None:
                 raise RuntimeError("out of memory for the engine's context")
+        self.max_batch = int(self._engine.get_tensor_profile_shape("image", 0)[2][0])
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         self._outputs = [n for n in names if self._engine.get_tensor_mode(n) == trt.TensorIOMode.OUTPUT]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from ...errors import BackendError, ConfigError
-from .base import blank, closed, runtime_errors
+from .base import MANY_IMAGES, blank, closed, runtime_errors
 from .devices import PRECISIONS, no_gpu, on_device, pick_device, pick_precision
 
 
@@ -48,6 +48,7 @@ class TorchBackend:
         self.mode = mode or "eager"
         _require_for(self.mode, self.device)
         self._input_size = input_size
+        self.max_batch = 1 if self.mode == "compile" else MANY_IMAGES  # each batch size would be compiled anew
         with runtime_errors(self.name, self.device):
             self.network: nn.Module | None = (
                 fold_batch_norms(network.eval()).to(self.device).to(memory_format=torch.channels_last)
