@@ -34,11 +34,13 @@ def killed(stand: Stand, result: Result) -> None:
     while time.monotonic() - began < 10.5:  # as `clear_dead_segments` leaves younger ones alone
         sent += len(stand.stream(0.5, 10.0))
     stand.launch()
+    launched = time.monotonic()
     while not stand.outputs_since(began_ns) and time.monotonic() - began < START_S:
         sent += len(stand.stream(0.5, 10.0))
     came = stand.outputs_since(began_ns)
     result.must(bool(came), "the new process takes up the stream")
     result.recovered_s = time.monotonic() - began
+    start_s = time.monotonic() - launched
     stand.settle()
     result.sent = sent + 10
     result.lost = sent - len(stand.outputs_since(before_ns)) + stand.through(10)
@@ -46,7 +48,8 @@ def killed(stand: Stand, result: Result) -> None:
     remain = [path.name for path in segments if path.exists()]
     result.must(not remain, f"the shared memory of the killed one ({left_mb:.0f} MB) is gone (left: {remain})")
     result.happened = (
-        f"the new process goes on with the stream; it freed the {left_mb:.0f} MB of shared memory of the killed one"
+        f"the new process goes on with the stream, {start_s:.1f} s after its start; it freed the {left_mb:.0f} MB of "
+        "shared memory that the killed one had left"
     )
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import Image
 
 from .result import Result
@@ -73,7 +74,7 @@ def malformed_images(stand: Stand, result: Result) -> None:
     stand.until(lambda: bool(stand.outputs_since(stand.sent[-1] + 1)), 5.0)
     result.must(bool(stand.outputs_since(stand.sent[-1] + 1)), "labels go on with a calibration of NaN")
     result.must(
-        stand.until(lambda: stand.status("input").level == b"\x02", 10.0),
+        stand.until(lambda: stand.status("input").level == DiagnosticStatus.ERROR, 10.0),
         f"diagnostics call it an error ('{stand.status('input').message:.90}')",
     )
     _good(stand, result)

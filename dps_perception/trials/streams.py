@@ -8,6 +8,7 @@ import statistics
 import time
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from rosgraph_msgs.msg import Clock
 
 from . import peer
@@ -29,7 +30,9 @@ def pause(stand: Stand, result: Result) -> None:
     result.recovered_s = time.monotonic() - began
     result.lost += stand.through(9)
     result.must(result.lost == 0, "no frame is lost")
-    result.must(stand.until(lambda: stand.status("input").level == b"\x00", 10.0), "diagnostics are well again")
+    result.must(
+        stand.until(lambda: stand.status("input").level == DiagnosticStatus.OK, 10.0), "diagnostics are well again"
+    )
     result.happened = "a warning in diagnostics after 3 s; the first frame after the pause came out like any other"
 
 
