@@ -48,7 +48,7 @@ FAULTS = (
     Fault("stamps", "stamps jump back by minutes, ahead by a year, and back", streams.stamps_jump),
     Fault("subscriber", "a reliable subscriber is stopped (SIGSTOP)", subscribers.stopped_subscriber),
     Fault("nobody", "nobody subscribes but to `~/stats`", subscribers.no_subscriber),
-    Fault("parameters", "parameters set at 50 Hz under a 10 Hz stream", storms.parameter_storm),
+    Fault("parameters", "parameters set at 50 Hz while frames go through", storms.parameter_storm),
     Fault("transitions", "lifecycle transitions, valid or not, under a 10 Hz stream", storms.lifecycle_storm),
     Fault("lifecycle", "every lifecycle transition 50 times, in random order", storms.lifecycle_walk),
     Fault("replaced", "weights file replaced, `~/reload_model`", models.replaced_weights),
@@ -122,6 +122,13 @@ def chosen(names: Sequence[str]) -> list[Fault]:
     return [known[name] for name in names] if names else list(FAULTS)
 
 
+def _with_the_others(results: Sequence[Result], report: Path) -> list[Result]:
+    """These results, and those of other faults that an older report holds, in the order of `FAULTS`."""
+    known = json.loads(report.read_text())["faults"] if report.is_file() else []
+    by_name = {each["name"]: Result(**each) for each in known} | {result.name: result for result in results}
+    return [by_name[fault.name] for fault in FAULTS if fault.name in by_name]
+
+
 def command(argv: Sequence[str] | None = None) -> None:
     """Inject faults.
 
@@ -134,7 +141,11 @@ def command(argv: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this fault; may be repeated")
-    parser.add_argument("--json", type=Path, help="write all that was checked and counted to this file")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        help="write all that was checked and counted to this file; with --only the other faults in it stay",
+    )
     parser.add_argument("--markdown", type=Path, help=f"write the table to this file, between its marks {MARK}")
     args = parser.parse_args(argv)
     faults = chosen(args.only)
@@ -145,6 +156,7 @@ def command(argv: Sequence[str] | None = None) -> None:
     os.environ.update(ros_environment())
     results = run(faults, lambda line: print(line, flush=True))
     if args.json:
+        results = _with_the_others(results, args.json) if args.only else results
         about = {"hardware": machine, "versions": versions(), "faults": [result.to_dict() for result in results]}
         with replacing(args.json) as path:
             path.write_text(json.dumps(about, indent=1) + "\n")

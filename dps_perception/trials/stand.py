@@ -84,6 +84,7 @@ class Stand:
     def __init__(self, folder: Path, setup: Setup, environment: Mapping[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.setup = setup
+        self.folder = folder
         self.weights = folder / "weights.safetensors"
         shutil.copy(default_weights(), self.weights)
         self.children = Children(folder, environment)

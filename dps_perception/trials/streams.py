@@ -57,6 +57,7 @@ def camera_restart(stand: Stand, result: Result) -> None:
     stand.children.stop("camera2")
     stand.connect_camera()
     stand.meet()
+    stand.settle()
     result.sent, result.lost = 10, stand.through(10)
     result.must(result.lost == 0, "afterwards no frame of a third publisher is lost")
     result.happened = "the node takes the images of the new process without being told"
