@@ -86,7 +86,7 @@ def test_a_failing_fault_fails_the_command_and_the_table_says_why(tmp_path, monk
     good, bad = Result("pause", "no image", "it waits", sent=10, lost=0, recovered_s=0.04), Result("jpeg", "noise")
     bad.must(False, "2 of 3 frames came through")
     bad.must(True, "the node is alive")
-    monkeypatch.setattr(faults, "run", lambda chosen, tell: [good, bad])
+    monkeypatch.setattr(faults, "run", lambda chosen, done: [done(good), done(bad)])
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr(faults, "stop_requests_as_interrupts", lambda: None)
     table, report = tmp_path / "README.md", tmp_path / "faults.json"

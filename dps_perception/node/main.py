@@ -22,7 +22,7 @@ def command(argv: Sequence[str] | None = None, **node_args: Any) -> None:
         ConfigError: unknown or invalid parameters.
     """
     arguments = list(sys.argv if argv is None else ["dps_node", *argv])
-    stop = StopSignal()  # before ROS and PyTorch, which take seconds to import
+    stop = StopSignal(at_once=True)  # ROS and PyTorch take seconds to import
     try:
         _run(arguments, stop, node_args)
     finally:
@@ -40,8 +40,7 @@ def _run(arguments: list[str], stop: StopSignal, node_args: dict[str, Any]) -> N
     from .node import DpsNode
     from .shared_memory import clear_dead_segments
 
-    if stop.received:
-        return
+    stop.at_once = False
     keep_freed_memory()
     freed = clear_dead_segments()
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)

@@ -24,6 +24,7 @@ from .result import HEADER, Result, rows
 from .stand import SMALL, Setup, Stand, TrialError
 
 MARK = "faults"
+ABOUT = "Shipped weights, torch, images 64x128, network 64x128 (60 Hz: its own size)"
 SMALL_SETUP = Setup()
 OWN_SIZE = Setup({name: SMALL[name] for name in ("device", "diagnostics_period")})
 SIM_TIME = replace(SMALL_SETUP, parameters={**SMALL, "use_sim_time": "true"})
@@ -64,13 +65,12 @@ FAULTS = (
 )
 
 
-def run(faults: Sequence[Fault], tell: Callable[[str], None] = print) -> list[Result]:
-    """Inject faults one after the other; those that need the same share a node, until one fails.
+def run(faults: Sequence[Fault], done: Callable[[Result], None]) -> None:
+    """Inject faults one after the other; those that need the same share a node, until one fails. `done` gets each result.
 
     Raises:
         TrialError: a node did not even start.
     """
-    results: list[Result] = []
     environment = {name: os.environ[name] for name in os.environ if name.startswith(("ROS_", "FAST"))}
     with tempfile.TemporaryDirectory(prefix="dps-trials-") as folder:
         stand: Stand | None = None
@@ -80,15 +80,13 @@ def run(faults: Sequence[Fault], tell: Callable[[str], None] = print) -> list[Re
                     if stand is not None:
                         stand.__exit__()
                     stand = Stand(Path(folder) / str(index), fault.setup, environment).__enter__()
-                results.append(_one(fault, stand))
-                tell(_line(results[-1]))
-                if results[-1].failures:
+                done(result := _one(fault, stand))
+                if result.failures:
                     stand.__exit__()
                     stand = None
         finally:
             if stand is not None:
                 stand.__exit__()
-    return results
 
 
 def _one(fault: Fault, stand: Stand) -> Result:
@@ -154,15 +152,21 @@ def command(argv: Sequence[str] | None = None) -> None:
     stop_requests_as_interrupts()
     machine = hardware()
     os.environ.update(ros_environment())
-    results = run(faults, lambda line: print(line, flush=True))
-    if args.json:
-        results = _with_the_others(results, args.json) if args.only else results
-        about = {"hardware": machine, "versions": versions(), "faults": [result.to_dict() for result in results]}
-        with replacing(args.json) as path:
-            path.write_text(json.dumps(about, indent=1) + "\n")
-    if args.markdown:
-        about_small = "Shipped weights, torch, images 64x128, network 64x128 (60 Hz: its own size)"
-        put(args.markdown, MARK, f"{markdown_table(HEADER, rows(results))}\n\n{about_small}; {described(machine)}.")
+    results: list[Result] = []
+
+    def done(result: Result) -> None:
+        """Written after each, so that a run that is interrupted keeps what it has."""
+        print(_line(result), flush=True)
+        results.append(result)
+        shown = _with_the_others(results, args.json) if args.only and args.json else results
+        if args.json:
+            report = {"hardware": machine, "versions": versions(), "faults": [each.to_dict() for each in shown]}
+            with replacing(args.json) as path:
+                path.write_text(json.dumps(report, indent=1) + "\n")
+        if args.markdown:
+            put(args.markdown, MARK, f"{markdown_table(HEADER, rows(shown))}\n\n{ABOUT}; {described(machine)}.")
+
+    run(faults, done)
     failed = [result.name for result in results if result.failures]
     if failed:
         raise TrialError(f"{len(failed)} of {len(results)} faults did harm: {', '.join(failed)}")
