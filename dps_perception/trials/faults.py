@@ -66,7 +66,7 @@ FAULTS = (
 
 
 def run(faults: Sequence[Fault], done: Callable[[Result], None]) -> None:
-    """Inject faults one after the other; those that need the same share a node, until one fails. `done` gets each result.
+    """Inject faults one after the other; those with equal needs share a node, until one fails. `done` gets each result.
 
     Raises:
         TrialError: a node did not even start.
