@@ -164,7 +164,10 @@ def command(argv: Sequence[str] | None = None) -> None:
             with replacing(args.json) as path:
                 path.write_text(json.dumps(report, indent=1) + "\n")
         if args.markdown:
-            put(args.markdown, MARK, f"{markdown_table(HEADER, rows(shown))}\n\n{ABOUT}; {described(machine)}.")
+            counted = "" if len(shown) == len(FAULTS) else f"{len(shown)} of {len(FAULTS)} faults. "
+            put(
+                args.markdown, MARK, f"{markdown_table(HEADER, rows(shown))}\n\n{counted}{ABOUT}; {described(machine)}."
+            )
 
     run(faults, done)
     failed = [result.name for result in results if result.failures]
