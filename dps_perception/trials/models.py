@@ -84,6 +84,9 @@ def lost_device(stand: Stand, result: Result) -> None:
     result.sent, result.lost = 10, stand.through(10)
     seen, logged = len(stand.diagnostics), len(stand.log)
     _show(stand, LOSE)
+    stand.wait(
+        lambda: "the device is gone" in stand.log[logged:], "the first failed run"
+    )  # a newer frame would drop it
     began = time.monotonic()
     stamps: list[int] = []
     while not (stamps and stand.outputs_since(stamps[0])) and time.monotonic() - began < RECOVERY_S:
