@@ -21,8 +21,9 @@ ROOMS = {
     "viewing": {"core", "data"},
     "node": {"core", "kernels", "models", "data", "evaluation", "training", "inference", "viewing"},
     "benchmark": {"core", "kernels", "models", "data", "evaluation", "training", "inference", "labelling", "node"},
+    "trials": {"core", "kernels", "models", "data", "evaluation", "training", "inference", "labelling", "node"},
 }
-WITH_ROS = {"node", "benchmark"}
+WITH_ROS = {"node", "trials", "benchmark"}
 # Rooms with a closed list of other people's packages; the rest may use anything but ROS.
 LIBRARIES = {
     "core": {"numpy"},
@@ -115,6 +116,8 @@ def test_only_bag_reader_and_writer_know_rosbags():
         ("evaluation", "import importlib\nimportlib.import_module('rclpy')", "evaluation imports ROS: rclpy"),
         ("training", "from ..models import fusion\nfrom ..labels import LabelSpace\nimport lightning", None),
         ("node", "from ..benchmark import cli", "node imports dps_perception.benchmark.cli"),
+        ("node", "from ..trials import stand", "node imports dps_perception.trials.stand"),
+        ("trials", "from ..benchmark import timing", "trials imports dps_perception.benchmark.timing"),
         ("benchmark", "import rclpy\nfrom ..node import encode", None),
         ("node", "import rclpy\nfrom ..inference.predictor import Predictor", None),
     ],

@@ -43,6 +43,7 @@ class NodeSide:
         outputs: Sequence[str] = OUTPUTS, **parameters: Any,
     ) -> None:  # fmt: skip
         from ..node import decode, encode, pipeline, qos
+        from ..node.camera_messages import camera_messages
         from ..node.parameters import Parameters
 
         for name in outputs:
@@ -115,18 +116,3 @@ def missing() -> str:
             "or run make setup; --no-ros leaves these stages out"
         )
     return ""
-
-
-def camera_messages(rgb: NDArray[np.uint8], intrinsics: Intrinsics) -> tuple[Any, Any]:
-    """An Image (rgb8) and the CameraInfo that belongs to it, with headers of their own and no stamp."""
-    from sensor_msgs.msg import Image
-    from std_msgs.msg import Header
-
-    from ..node.calibration import pinhole_camera_info
-
-    height, width = rgb.shape[:2]
-    image = Image(height=height, width=width, step=3 * width, encoding="rgb8")
-    image.data.frombytes(np.ascontiguousarray(rgb).tobytes())
-    info = pinhole_camera_info(intrinsics, Header())
-    image.header.frame_id = info.header.frame_id = "camera_optical_frame"
-    return image, info

@@ -141,6 +141,20 @@ class Children:
     def running(self, name: str) -> bool:
         return self._processes[name].poll() is None
 
+    def pid(self, name: str) -> int:
+        return self._processes[name].pid
+
+    def send(self, name: str, number: int) -> None:
+        """Send a signal to a child alone, not to what it started."""
+        self._processes[name].send_signal(number)
+
+    def wait(self, name: str, timeout_s: float) -> int | None:
+        """Status of a child that ends within this time, negative where a signal ended it; None where it goes on."""
+        try:
+            return self._processes[name].wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
     def cpu_s(self, name: str) -> float:
         """User and system time that a child has used [s]."""
         fields = Path(f"/proc/{self._processes[name].pid}/stat").read_text().rpartition(")")[2].split()
