@@ -57,9 +57,9 @@ def test_a_malformed_message_costs_no_good_frame(rig, bad, info):
     if info is not None:
         info.header.stamp.sec = r.second - 1
         r.infos.publish(info)
-    received = r.node._worker.counts.received
+    received = r.node._worker.counts().received
     r.images.publish(bad)
-    r.until(lambda: r.node._worker.counts.received > received)
+    r.until(lambda: r.node._worker.counts().received > received)
     assert r.node._worker.drain(10)
     r.infos.publish(camera_info(stamp=(r.second, 0)))
     r.images.publish(image(stamp=(r.second, 0)))
