@@ -19,7 +19,7 @@ from ..evaluation.scores import markdown_table
 from ..files import replacing
 from ..inference.machine import described, hardware, versions
 from ..node.demo_processes import ros_environment, stop_requests_as_interrupts
-from . import endings, failing_node, messages, models, storms, streams, subscribers
+from . import endings, failing_node, messages, models, recordings, storms, streams, subscribers
 from .result import HEADER, Result, rows
 from .stand import SMALL, Setup, Stand, TrialError
 
@@ -57,6 +57,7 @@ FAULTS = (
     Fault("deleted", "weights file deleted, `~/reload_model`", models.deleted_weights),
     Fault("killed", "the node is killed (SIGKILL) under a 10 Hz stream; started again 10 s later", endings.killed),
     Fault("signals", "SIGINT or SIGTERM at any moment, from start to end", endings.signals),
+    Fault("disk", "the disk of a recording is full", recordings.full_disk),
     Fault("flood", "60 Hz into the network at its own size", streams.flood, OWN_SIZE),
     Fault("clock", "`use_sim_time`: /clock jumps back, and stands still", streams.clock_jumps, SIM_TIME),
     Fault("jpeg", "JPEGs that are cut, empty, or noise", messages.undecodable_jpegs, JPEG),

@@ -84,9 +84,8 @@ def lost_device(stand: Stand, result: Result) -> None:
     result.sent, result.lost = 10, stand.through(10)
     seen, logged = len(stand.diagnostics), len(stand.log)
     _show(stand, LOSE)
-    stand.wait(
-        lambda: "the device is gone" in stand.log[logged:], "the first failed run"
-    )  # a newer frame would drop it
+    # Nothing else is sent until then: a newer frame would take its place. The log is throttled, diagnostics are not.
+    stand.wait(lambda: "the device is gone" in stand.value("processing", "last error"), "the first failed run")
     began = time.monotonic()
     stamps: list[int] = []
     while not (stamps and stand.outputs_since(stamps[0])) and time.monotonic() - began < RECOVERY_S:
