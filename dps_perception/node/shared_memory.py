@@ -33,9 +33,9 @@ def clear_dead_segments(folder: Path = FOLDER, young_s: float = YOUNG_S) -> int:
             continue
         # OSError: locked by its owner, another user's, or removed by somebody else meanwhile
         with contextlib.suppress(OSError), lock.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if time.time() - lock.stat().st_mtime < young_s:
-                continue
+                continue  # before the lock is tried: its owner may be about to take it
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             segment = lock.with_name(lock.name.removesuffix(LOCK))
             if segment.exists():
                 size = segment.stat().st_size
