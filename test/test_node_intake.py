@@ -14,7 +14,7 @@ from dps_perception.labels import CITYSCAPES
 from dps_perception.node.decode import Decoder
 from dps_perception.node.diagnostics import OK, WARN, Health, InputSituation, ModelHealth, diagnostic_array
 from dps_perception.node.encode import Encoder
-from dps_perception.node.intake import Intake, Job
+from dps_perception.node.intake import Intake
 from dps_perception.node.parameters import Parameters
 from dps_perception.node.scene import Scene, View
 from dps_perception.node.worker import Counts
@@ -40,7 +40,7 @@ class Setting:
         sent = image(size=(H, W))
         if pixels is not None:
             sent.data = array.array("B", pixels.tobytes())
-        return self.intake.frame(Job(sent, info), Parameters(**parameters))
+        return self.intake.frame(sent, info, Parameters(**parameters))
 
 
 def distorted(d=PLUMB_BOB, model="plumb_bob"):

@@ -18,7 +18,7 @@ from dps_perception.labels import CITYSCAPES
 from dps_perception.node.decode import ENCODINGS, Decoder, least_step, needed_bytes
 from dps_perception.node.diagnostics import Health
 from dps_perception.node.encode import OUTPUTS, Encoder
-from dps_perception.node.intake import Intake, Job
+from dps_perception.node.intake import Intake
 from dps_perception.node.parameters import Parameters
 from dps_perception.node.scene import Scene, View
 from dps_perception.node.worker import Counts
@@ -132,7 +132,7 @@ def test_any_calibration_is_used_or_refused(decoder, info, rectify, scale):
     health = Health(Counts)
     sent = Image(height=12, width=16, encoding="rgb8", step=48, data=array.array("B", bytes(range(192)) * 3))
     intake = Intake(decoder, health, lambda *_: None, lambda: "/image_raw")
-    frame = intake.frame(Job(sent, info), Parameters(rectify=rectify))
+    frame = intake.frame(sent, info, Parameters(rectify=rectify))
     assert frame.rgb.shape == (12, 16, 3)
     assert (frame.intrinsics is None) == bool(health.calibration_error)
     assert (frame.intrinsics is None) == (frame.camera_info is None)

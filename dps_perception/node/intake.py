@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,18 +18,6 @@ from .calibration import pinhole_camera_info
 from .decode import Decoder, stamp_ns
 from .diagnostics import Health
 from .parameters import Parameters
-
-
-@dataclass(frozen=True)
-class Job:
-    """An image message (Image or CompressedImage) and the CameraInfo that belongs to it, if any.
-
-    `received` is when both were there, in seconds of `time.perf_counter`.
-    """
-
-    image: Any
-    camera_info: CameraInfo | None
-    received: float = field(default_factory=time.perf_counter)
 
 
 @dataclass(frozen=True)
@@ -59,35 +46,40 @@ class Intake:
         self._topic = topic
         self._rectifier: tuple[tuple[Any, ...], Rectifier] | None = None
 
-    def frame(self, job: Job, parameters: Parameters) -> CameraFrame:
-        """Decode a job; without a usable calibration its image stays as it came.
+    def frame(self, image: Any, info: CameraInfo | None, parameters: Parameters) -> CameraFrame:
+        """Decode an image; without a usable calibration it stays as it came.
+
+        Args:
+            image: Image or CompressedImage.
+            info: that belongs to it, if any.
+            parameters: frame_id, rectify.
 
         Raises:
             ImageError: the image can't be decoded.
         """
-        rgb = self._decoder.rgb(job.image)
-        frame_id = parameters.frame_id or job.image.header.frame_id
+        rgb = self._decoder.rgb(image)
+        frame_id = parameters.frame_id or image.header.frame_id
         if not frame_id:
             self._warn(
                 "frame_id",
                 "the image's frame_id is empty, so TF and RViz can't place the outputs; set it in the camera driver, "
                 "or give this node the parameter frame_id",
             )
-        intrinsics, camera_info = None, job.camera_info
-        if camera_info is not None:
+        intrinsics, camera_info = None, info
+        if info is not None:
             try:
                 if parameters.rectify:
-                    rgb, intrinsics = self._rectified(rgb, camera_info)
-                    camera_info = pinhole_camera_info(intrinsics, camera_info.header)
+                    rgb, intrinsics = self._rectified(rgb, info)
+                    camera_info = pinhole_camera_info(intrinsics, info.header)
                 else:
-                    intrinsics = intrinsics_of(camera_info, rgb.shape[:2])
+                    intrinsics = intrinsics_of(info, rgb.shape[:2])
                 self._health.calibration_error = ""
-                self._compare_with_topic(job.camera_info, parameters.rectify)
+                self._compare_with_topic(info, parameters.rectify)
             except CameraInfoError as error:
                 camera_info = None
                 self._health.calibration_error = str(error)
                 self._warn("calibration", f"{error}. 2D outputs go on, 3D is withheld")
-        return CameraFrame(rgb, intrinsics, stamp_ns(job.image), frame_id, camera_info)
+        return CameraFrame(rgb, intrinsics, stamp_ns(image), frame_id, camera_info)
 
     def _rectified(self, rgb: NDArray[np.uint8], info: CameraInfo) -> tuple[NDArray[np.uint8], Intrinsics]:
         """The undistorted image and its intrinsics; maps are made once for a calibration."""

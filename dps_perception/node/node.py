@@ -28,7 +28,7 @@ from .decode import Decoder
 from .diagnostics import ModelHealth, diagnostic_array
 from .memory import search_all_again, spare_what_is_there
 from .parameters import KINDS, Parameters, changed, declare
-from .pipeline import CameraJob, Decoded, LoadPredictor, Pipeline, Predicted, load_predictor
+from .pipeline import Decoded, Job, LoadPredictor, Pipeline, Predicted, load_predictor
 from .recovery import Recovery
 from .switching import SWITCHED, Outcome, Switcher, named, validate, wish
 from .throttle import Throttle
@@ -52,7 +52,7 @@ class DpsNode(LifecycleNode):
     def __init__(self, load: LoadPredictor = Predictor.load, **node_args: Any) -> None:
         super().__init__("dps", **node_args)
         self._load = load
-        self._worker: Worker[CameraJob] | None = None
+        self._worker: Worker[Job] | None = None
         self._pipeline: Pipeline | None = None
         self._switcher: Switcher | None = None
         self._running: Parameters | None = None
@@ -184,7 +184,7 @@ class DpsNode(LifecycleNode):
 
     def _on_frame(self, camera: Camera, image: Any, camera_info: Any) -> None:
         if self._worker is not None and camera.line is not None:
-            self._worker.submit(CameraJob(image, camera_info, camera=camera, line=camera.line), camera.name)
+            self._worker.submit(Job(camera, camera.line, image, camera_info), camera.name)
 
     def _on_error(self, error: Exception, source: str) -> None:
         text = str(error)

@@ -12,7 +12,9 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from dps_msgs.msg import PipelineStats
@@ -25,7 +27,7 @@ from ..labels import LABEL_SPACES
 from ..types import Prediction
 from .camera import Camera, Line
 from .diagnostics import ModelHealth
-from .intake import CameraFrame, Job
+from .intake import CameraFrame
 from .parameters import Parameters
 from .scene import Scene, View
 from .weights_folder import check_folder
@@ -54,18 +56,24 @@ not measured. Within a frame, publishing from a thread of its own while the next
 
 
 @dataclass(frozen=True)
-class CameraJob(Job):
-    """What came from one of the cameras."""
+class Job:
+    """An image message (Image or CompressedImage) of a camera, and the CameraInfo that belongs to it, if any.
 
-    camera: Camera = field(kw_only=True)
-    line: Line = field(kw_only=True)
+    `line` is what it passes through, `received` when both were there, in seconds of `time.perf_counter`.
+    """
+
+    camera: Camera
+    line: Line
+    image: Any
+    camera_info: CameraInfo | None
+    received: float = field(default_factory=time.perf_counter)
 
 
 @dataclass(frozen=True)
 class Decoded:
     """A frame ready for the model; `predictor` is the one it was prepared for, `worked_s` the time spent on it."""
 
-    job: CameraJob
+    job: Job
     parameters: Parameters
     frame: CameraFrame
     predictor: Predictor
@@ -119,7 +127,7 @@ class Pipeline:
         """How many images of different cameras a stage takes at once, for the model and the parameters of now."""
         return images_together(self.parameters, self.predictor)
 
-    def decode(self, job: CameraJob) -> Decoded:
+    def decode(self, job: Job) -> Decoded:
         """First stage.
 
         Raises:
@@ -127,7 +135,7 @@ class Pipeline:
         """
         started = time.perf_counter()
         parameters, predictor = self.parameters, self.predictor
-        frame = job.line.intake.frame(job, parameters)
+        frame = job.line.intake.frame(job.image, job.camera_info, parameters)
         decode_s = time.perf_counter() - started
         prepared = predictor.prepare(frame.rgb, frame.intrinsics)
         return Decoded(job, parameters, frame, predictor, prepared, decode_s, time.perf_counter() - started)
@@ -224,8 +232,6 @@ def stages_alone(parameters: Parameters, device: str, cores: int) -> int:
 
 def images_together(parameters: Parameters, predictor: Predictor) -> int:
     """How many images the network takes at once: as many as asked for, and as its backend can."""
-    if predictor.backend.max_batch == 1:
-        return 1
     wanted = parameters.max_batch or (1 if predictor.device == "cpu" else predictor.backend.max_batch)
     return min(wanted, predictor.backend.max_batch)
 
