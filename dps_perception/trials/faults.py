@@ -99,6 +99,7 @@ def _one(fault: Fault, stand: Stand) -> Result:
     except DpsError as error:
         result.must(False, str(error))
     result.seconds = time.monotonic() - began
+    result.leave_out(stand.folder)
     return result
 
 

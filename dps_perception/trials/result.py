@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 HEADER = ["fault", "what happened", "frames sent", "lost by it", "back after [s]"]
@@ -38,6 +39,15 @@ class Result:
     def must(self, held: bool, what: str) -> None:
         """Note whether `what`, an expectation in words and figures, holds."""
         (self.held if held else self.failures).append(what)
+
+    def leave_out(self, folder: Path) -> None:
+        """Name files in the trial's folder without that folder, which is another one each time."""
+
+        def short(text: str) -> str:
+            return text.replace(f"{folder}/", "").replace(str(folder), "the trial's folder")
+
+        self.happened = short(self.happened)
+        self.failures, self.held = [*map(short, self.failures)], [*map(short, self.held)]
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
