@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,18 @@ def test_pause_step_and_go_on_by_service(ros: Ros, bag: Path) -> None:
     assert answers[:3] == ["", "", "playing"]
 
 
+def test_going_on_right_after_a_step_plays_to_the_end(ros: Ros, bag: Path) -> None:
+    limit = time.monotonic() + 10
+    with BagReader(bag) as reader:
+        chosen = options(bag, "--topics", "/text", "--start-paused", "--rate", "inf")
+        player = Player(reader, ros.context, chosen, stopped=lambda: time.monotonic() > limit)
+        assert player.play_next()
+        player.pause(False)  # before the step was taken
+        player.play(reader.start_ns)
+        player.close()
+    assert player.counts == {"/text": 10}
+
+
 def test_keys() -> None:
     class Player:
         paused, rate, steps = False, 1.0, 0
@@ -227,6 +240,12 @@ def test_pace_held_and_changed_by_hand() -> None:
     now[0] += 50
     assert pace.now_ns(10**18) == 2_000_000_000
     assert pace.due_in_s(0) == float("inf")
+    pace.hold(False)
+    assert pace.due_in_s(3_000_000_000) == pytest.approx(0.5)
+    pace.hold(True)
+    pace.restart(2_000_000_000)
+    assert pace.held
+    now[0] += 50
     pace.hold(False)
     assert pace.due_in_s(3_000_000_000) == pytest.approx(0.5)
     pace.rate = 0.5

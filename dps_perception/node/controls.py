@@ -22,8 +22,10 @@ _STEP = 1.1
 class Playing(Protocol):
     """What can be controlled."""
 
-    paused: bool
     rate: float
+
+    @property
+    def paused(self) -> bool: ...
 
     def pause(self, paused: bool) -> None: ...
 

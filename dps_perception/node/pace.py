@@ -23,6 +23,11 @@ class Pace:
         self._anchor_ns, self._anchor_s = start_ns, clock()
 
     @property
+    def held(self) -> bool:
+        """Whether the time of the recording stands still."""
+        return self._held
+
+    @property
     def rate(self) -> float:
         """Recorded seconds per second; setting it leaves the present moment where it is."""
         return self._rate
@@ -43,8 +48,7 @@ class Pace:
         self._anchor_s = self._clock()
 
     def restart(self, now_ns: int) -> None:
-        """Let `now_ns` be due now, after playback was held up or looped."""
-        self._held = False
+        """Let `now_ns` be due now, after playback was held up or looped; while held, once it goes on."""
         self._anchor_ns = now_ns
         self._anchor_s = self._clock()
 

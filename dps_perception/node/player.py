@@ -56,13 +56,13 @@ class Player:
     ) -> None:
         reader.require([*(options.topics or ()), *options.exclude_topics, *(options.lock_step or ())[:1]])
         self.counts: dict[str, int] = {}
-        self.paused = options.start_paused
         self.node = Node("dps_replay", context=context)
         self._steps = 0
         self._reader = reader
         self._options = options
         self._stopped = stopped
         self._pace = Pace(0, options.rate)
+        self._pace.hold(options.start_paused)
         self._clock_period_s = 1 / options.clock_hz if options.clock_hz else 0.0
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.node)
@@ -100,11 +100,14 @@ class Player:
     def rate(self, value: float) -> None:
         self._pace.rate = value
 
+    @property
+    def paused(self) -> bool:
+        return self._pace.held
+
     def pause(self, paused: bool) -> None:
         """Pause or go on; /clock stands still meanwhile."""
-        if paused != self.paused:
-            self._pace.hold(paused)
-        self.paused = paused
+        self._pace.hold(paused)
+        self._steps *= paused  # steps that were asked for come by themselves now
 
     def play_next(self) -> bool:
         """While paused: let the next message out. False where it is not paused."""
@@ -140,8 +143,6 @@ class Player:
                     break
                 self._publish(message)
         self._pace.restart(start_ns)
-        if self.paused:
-            self._pace.hold(True)
         self._next_clock_s = 0.0
         end_ns = self._options.end_ns(start_ns)
         last_ns = self._reader.end_ns if end_ns is None else min(end_ns, self._reader.end_ns)
@@ -180,7 +181,6 @@ class Player:
             if self._steps:
                 self._steps -= 1
                 self._pace.restart(stamp_ns)
-                self._pace.hold(True)
                 return
             left_s = self._pace.due_in_s(stamp_ns)
             if self._clock is not None:
