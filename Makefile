@@ -1,4 +1,4 @@
-# make setup | demo | test | test-gpu | backends | bench | bench-gpu | lint | lock | clean. Everything lives in .venv; nothing outside this folder is changed.
+# make setup | demo | test | test-gpu | backends | bench | bench-gpu | faults | soak | lint | lock | audit | clean. Everything lives in .venv; nothing outside this folder is changed.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +15,7 @@ export FASTDDS_DEFAULT_PROFILES_FILE := $(CURDIR)/config/fastdds.xml
 
 BENCH_SIZE ?= 512x1024
 
-.PHONY: setup demo test test-gpu backends bench bench-gpu lint lock clean
+.PHONY: setup demo test test-gpu backends bench bench-gpu faults soak lint lock audit clean
 
 setup:
 	@command -v $(PYTHON) >/dev/null || { echo "set-up: no Python found; apt install python3.11 python3.11-dev" >&2; exit 1; }
@@ -66,10 +66,22 @@ bench-gpu: setup
 		--backend all --mode eager,compile,cuda_graphs --precision fp16 --peers --roofline --no-ros \
 		--runs 100 --json docs/benchmark_gpu.json --markdown README.md $(BENCH_ARGS)
 
+# Faults injected into the real node, and what came of them: a table in the README. FAULTS_ARGS="--only killed" and such.
+faults: setup
+	@$(BIN)/python -m dps_perception.trials.faults --json docs/faults.json --markdown README.md $(FAULTS_ARGS)
+
+# 10,000 frames through the real node: memory, threads, files and shared memory of its process. SOAK_ARGS="--frames 100000" and such.
+soak: setup
+	@$(BIN)/python -m dps_perception.trials.soak --json docs/soak.json --markdown README.md $(SOAK_ARGS)
+
 # The pins as they are now stay; UPGRADE=--upgrade looks for newer ones, UPGRADE="--upgrade-package NAME" for one.
 lock: setup
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--no-header $(UPGRADE) requirements.in --output-file requirements.lock
+
+# Known vulnerabilities of the pinned packages; needs the network, and says so where it is not there (status 3).
+audit: setup
+	@$(BIN)/python tools/audit.py
 
 clean:
 	rm -rf $(VENV) .venv.lock .venv.partial build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -56,7 +56,7 @@ class Intrinsics:
 
     def matrix(self) -> NDArray[np.float64]:
         """K, (3, 3)."""
-        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
+        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], np.float64)
 
 
 def back_project(depth_m: NDArray[np.float32], intrinsics: Intrinsics) -> NDArray[np.float32]:

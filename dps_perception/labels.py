@@ -46,6 +46,11 @@ class LabelSpace:
             raise ConfigError(
                 f"label space '{self.name}' has {len(self.classes)} classes; 1 to {VOID_CLASS_ID - 1} fit"
             )
+        for known in self.classes:
+            if not all(0 <= part <= 255 for part in known.color):
+                raise ConfigError(
+                    f"label space '{self.name}': class '{known.name}' has color {known.color}; 0 to 255 fit"
+                )
 
     def __len__(self) -> int:
         return len(self.classes)

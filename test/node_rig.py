@@ -26,7 +26,7 @@ class Rig:
         self.images = self.other.create_publisher(image_type, image_topic, qos)
         self.infos = self.other.create_publisher(CameraInfo, "camera_info", 1)
         self.warnings = []
-        self.node._throttle = lambda kind, text: self.warnings.append((kind, text))
+        self.node._cameras._throttle = lambda kind, text: self.warnings.append((kind, text))
 
     def _remember(self, load):
         def loading(*args, **settings):
@@ -53,7 +53,7 @@ class Rig:
         """Active, and every topic has found its other side."""
         self.until(lambda: self.node.state == "active")
         self.until(lambda: self.images.get_subscription_count() > 0 and self.infos.get_subscription_count() > 0)
-        outputs = self.node.cameras[0].outputs
+        outputs = self.node.cameras[0].line.outputs
         names = [n for n in self.got if n in outputs._publishers]
         self.until(lambda: all(outputs._publishers[n].get_subscription_count() for n in names))
         if "stats" in self.got:

@@ -145,7 +145,7 @@ def test_not_a_bag_is_told(tmp_path: Path, make: str) -> None:
     wanted = {
         "missing": "does not exist",
         "folder": "no metadata.yaml; give a folder",
-        "unfinished": r"not finished; try the file itself: .*x_0\.mcap",
+        "unfinished": r"not finished; `dps_record --recover",
         "text": "is not a bag",
     }
     with pytest.raises(DatasetError, match=wanted.get(make, "truncated or damaged")):

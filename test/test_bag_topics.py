@@ -101,9 +101,10 @@ def test_what_the_node_accepts_is_read_alike():
     message_type = pytest.importorskip("sensor_msgs.msg").Image
     assert set(node.ENCODINGS) <= set(COLOR_ENCODINGS)
     decoder, random = node.Decoder(), np.random.default_rng(0)
-    for encoding, pixel_bytes in node.BYTES_PER_PIXEL.items():
-        message = message_type(height=6, width=8, step=8 * pixel_bytes + 2, encoding=encoding)
-        message.data.frombytes(random.integers(0, 256, 6 * message.step, np.uint8).tobytes())
+    for encoding in node.ENCODINGS:
+        message = message_type(height=6, width=8, step=node.least_step(encoding, 8) + 2, encoding=encoding)
+        needed = node.needed_bytes(encoding, 6, message.step)
+        message.data.frombytes(random.integers(0, 256, needed, np.uint8).tobytes())
         np.testing.assert_allclose(
             decode_rgb(message).astype(int), decoder.rgb(message).astype(int), atol=1, err_msg=encoding
         )

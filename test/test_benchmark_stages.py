@@ -11,12 +11,12 @@ import torch
 from dps_perception.benchmark import cli, history, messages, roofline, run, timing
 from dps_perception.benchmark.count import count
 from dps_perception.benchmark.dense_run import FusionRatio, measure_dense
-from dps_perception.benchmark.machine import differences
 from dps_perception.benchmark.subjects import random_weights
 from dps_perception.benchmark.synthetic import Look, network_outputs, predicted
 from dps_perception.benchmark.timing import Effort, Stopwatch, Timing, repeat
 from dps_perception.errors import ConfigError
 from dps_perception.inference.backends.engine_cache import FOLDER_VARIABLE
+from dps_perception.inference.machine import differences
 from dps_perception.labels import CITYSCAPES
 from dps_perception.models.config import EfficientDPSConfig
 from dps_perception.types import Sample

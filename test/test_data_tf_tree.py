@@ -117,6 +117,48 @@ def test_only_what_is_needed_is_kept():
     tree.lookup("odom", "lidar", 10 * S)
 
 
-def test_an_empty_tree_says_what_to_record():
-    with pytest.raises(TransformError, match=r"frames there are: none \(record /tf and /tf_static\)"):
+def test_an_empty_tree_says_what_to_look_for():
+    with pytest.raises(TransformError, match=r"frames there are: none \(are /tf and /tf_static published, or recorded"):
         TransformTree().lookup("camera", "lidar", 0)
+
+
+def test_a_live_tree_keeps_ten_seconds_and_forgets_names_that_nobody_uses():
+    """A day of transforms at 10 Hz, and every ten seconds a new name as trackers publish them."""
+    tree = TransformTree(history_s=10.0)
+    for tenth in range(0, 24 * 36_000, 10):  # every second of a day, to keep the test short
+        tree.add("odom", "base", tenth * S // 10, (tenth, 0, 0), NO_TURN)
+        if tenth % 100 == 0:
+            tree.add("odom", f"person_{tenth}", tenth * S // 10, (0, 0, 0), NO_TURN)
+    now = 24 * 3600 * S
+    assert len(tree._edges["base"].stamps) <= 21
+    assert len(tree.frames) <= 2 + 7
+    assert tree.lookup("odom", "base", now - 9 * S)[0, 3] == pytest.approx(24 * 36_000 - 90)
+    with pytest.raises(TransformError, match="known from"):
+        tree.lookup("odom", "base", now - 30 * S)
+
+
+def test_a_live_tree_follows_a_frame_to_its_new_parent_but_names_two_that_quarrel():
+    tree = TransformTree(history_s=10.0)
+    for tenth in range(10):
+        tree.add("map", "tool", tenth * S // 10, (1, 0, 0), NO_TURN)
+        tree.add("base", "tool", tenth * S // 10, (2, 0, 0), NO_TURN)
+    with pytest.raises(TransformError, match="two parents, 'map' and 'base'"):
+        tree.lookup("map", "tool", S // 2)
+    tree.add("base", "tool", 3 * S, (2, 0, 0), NO_TURN)  # 'map' has been silent since 0.9 s
+    assert tree.lookup("base", "tool", 3 * S)[0, 3] == 2
+    tree.add("map", "tool", 3 * S, (1, 0, 0), NO_TURN)  # a straggler is forgiven after a second
+    with pytest.raises(TransformError, match="two parents"):
+        tree.lookup("base", "tool", 3 * S)
+    tree.add("base", "tool", 4 * S + S // 2, (2, 0, 0), NO_TURN)
+    assert tree.lookup("base", "tool", 4 * S + S // 2)[0, 3] == 2
+
+
+def test_a_static_transform_can_be_corrected_while_running():
+    tree = TransformTree(history_s=10.0)
+    tree.add("base", "camera", 0, (1, 0, 0), NO_TURN, static=True)
+    tree.add("mast", "camera", 0, (3, 0, 0), NO_TURN, static=True)
+    assert tree.lookup("mast", "camera", 5 * S)[0, 3] == 3
+    tree.add("odom", "base", 7 * S, (4, 0, 0), NO_TURN)
+    assert (tree.newest_ns("base"), tree.newest_ns("camera"), tree.newest_ns("nobody")) == (7 * S, None, None)
+    tree.forget_moving()
+    assert tree.frames == ["camera", "mast"]

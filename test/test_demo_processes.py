@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dps_perception.node import demo_processes
-from dps_perception.node.demo_processes import ChildError, Children, fast_dds_profile, free_domain_id, ros_environment
+from dps_perception.node.demo_processes import ChildError, Children, config_file, free_domain_id, ros_environment
 
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -97,7 +97,7 @@ def test_environment_names_the_profile() -> None:
     environment = ros_environment()
     assert 1 <= int(environment["ROS_DOMAIN_ID"]) <= 101
     assert "segment_size" in Path(environment["FASTDDS_DEFAULT_PROFILES_FILE"]).read_text()
-    assert fast_dds_profile().name == "fastdds.xml"
+    assert config_file("fastdds.xml").name == "fastdds.xml"
 
 
 @pytest.mark.parametrize(

@@ -16,19 +16,22 @@ ROOMS = {
     "data": {"core"},
     "evaluation": {"core", "kernels"},
     "training": {"core", "models", "data", "evaluation"},
-    "inference": {"core", "models", "data", "evaluation"},
+    "inference": {"core", "kernels", "models", "data", "evaluation"},
     "labelling": {"core", "data", "evaluation", "inference"},
-    "node": {"core", "kernels", "models", "data", "evaluation", "training", "inference"},
+    "viewing": {"core", "data"},
+    "node": {"core", "kernels", "models", "data", "evaluation", "training", "inference", "viewing"},
     "benchmark": {"core", "kernels", "models", "data", "evaluation", "training", "inference", "labelling", "node"},
+    "trials": {"core", "kernels", "models", "data", "evaluation", "training", "inference", "labelling", "node"},
 }
-WITH_ROS = {"node", "benchmark"}
+WITH_ROS = {"node", "trials", "benchmark"}
 # Rooms with a closed list of other people's packages; the rest may use anything but ROS.
 LIBRARIES = {
     "core": {"numpy"},
     "kernels": {"numpy", "numba", "torch", "triton"},
     "models": {"numpy", "torch", "torchvision", "safetensors"},
     "data": {"numpy", "cv2", "rosbags", "scipy", "torch", "torchvision", "tqdm", "yaml"},
-    "evaluation": {"numpy", "cv2", "matplotlib", "jinja2"},
+    "evaluation": {"numpy", "cv2", "matplotlib", "jinja2", "scipy"},
+    "viewing": {"numpy", "rerun"},
 }
 ROS = {"rclpy", "ament_index_python", "message_filters", "cv_bridge", "builtin_interfaces", "rcl_interfaces"}
 ROS |= {"launch", "launch_ros", "tf2_ros", "rosidl_runtime_py", "sensor_msgs_py"}
@@ -93,9 +96,14 @@ def test_every_room_is_seen():
     assert core == CORE - {"__version__"}
 
 
-def test_only_the_bag_reader_knows_rosbags():
+def test_only_the_viewing_room_knows_rerun():
+    users = {path for path, _, names in modules() if any(name.split(".")[0] == "rerun" for name in names)}
+    assert users == {"viewing/rerun_log.py"}
+
+
+def test_only_bag_reader_and_writer_know_rosbags():
     users = {path for path, _, names in modules() if any(name.split(".")[0] == "rosbags" for name in names)}
-    assert users == {"data/bag.py"}
+    assert users == {"data/bag.py", "data/bag_writer.py"}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +116,8 @@ def test_only_the_bag_reader_knows_rosbags():
         ("evaluation", "import importlib\nimportlib.import_module('rclpy')", "evaluation imports ROS: rclpy"),
         ("training", "from ..models import fusion\nfrom ..labels import LabelSpace\nimport lightning", None),
         ("node", "from ..benchmark import cli", "node imports dps_perception.benchmark.cli"),
+        ("node", "from ..trials import stand", "node imports dps_perception.trials.stand"),
+        ("trials", "from ..benchmark import timing", "trials imports dps_perception.benchmark.timing"),
         ("benchmark", "import rclpy\nfrom ..node import encode", None),
         ("node", "import rclpy\nfrom ..inference.predictor import Predictor", None),
     ],

@@ -15,7 +15,8 @@ import dps_perception
 
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
-COMMANDS = {"node", "replay", "demo", "train", "evaluate", "benchmark", "label", "synthesize", "export"}
+COMMANDS = {"node", "replay", "record", "view", "evaluate_live", "demo"}
+COMMANDS |= {"train", "evaluate", "evaluate_tracking", "benchmark", "label", "synthesize", "export"}
 # Import name -> rosdep key, or None for what only pip has (docs/install.md names those).
 ROSDEP_KEYS = {
     "cv2": "python3-opencv",
@@ -29,6 +30,7 @@ ROSDEP_KEYS = {
     "onnxruntime": None,
     "onnxscript": None,
     "openvino": None,
+    "rerun": None,
     "rosbags": None,
     "safetensors": None,
     "scipy": "python3-scipy",

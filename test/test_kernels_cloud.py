@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from dps_perception.camera import Intrinsics, back_project
 from dps_perception.kernels.cloud import POINT_DTYPE, fill_cloud
@@ -50,6 +51,27 @@ def test_points_are_back_projected_pixels(rule, stride):
     np.testing.assert_array_equal(cloud["instance"], np.where(panoptic == 65535, 0, panoptic & 255)[every])
 
 
+@pytest.mark.parametrize("stride", [1, 3])
+def test_a_pose_takes_every_point_to_its_frame(stride):
+    """NaN stays NaN in all three coordinates, labels and colours are as before; the optical pose changes no bit."""
+    depth, rgb, panoptic = scene()
+    intrinsics, rule = Intrinsics(20, 25, 18.2, 11.1, *depth.shape), RULES["all"]
+    pose = np.eye(4)
+    pose[:3, :3] = Rotation.from_rotvec([0.4, -1.1, 2.0]).as_matrix()
+    pose[:3, 3] = 3.0, -20.0, 7.0
+    shape = tuple(-(-size // stride) for size in depth.shape)
+    optical, same, placed = (np.zeros(shape, POINT_DTYPE) for _ in range(3))
+    fill_cloud(optical, depth, rgb, panoptic, intrinsics, rule, stride)
+    fill_cloud(same, depth, rgb, panoptic, intrinsics, rule, stride, pose=np.eye(4))
+    fill_cloud(placed, depth, rgb, panoptic, intrinsics, rule, stride, pose=pose)
+    assert same.tobytes() == optical.tobytes()
+    before, after = (np.stack([cloud[axis] for axis in "xyz"], -1) for cloud in (optical, placed))
+    np.testing.assert_allclose(after, before @ pose[:3, :3].T + pose[:3, 3], rtol=1e-5, atol=1e-4)
+    assert np.isnan(after[np.isnan(before).any(-1)]).all()
+    for name in ("rgb", "label", "instance"):
+        np.testing.assert_array_equal(placed[name], optical[name])
+
+
 def test_read_only_and_strided_images_are_welcome():
     depth, rgb, panoptic = scene()
     intrinsics = Intrinsics(20, 25, 18.2, 11.1, *depth.shape)
@@ -61,6 +83,25 @@ def test_read_only_and_strided_images_are_welcome():
         clouds.append(np.zeros(depth.shape, POINT_DTYPE))
         fill_cloud(clouds[-1], np.asfortranarray(depth), image, panoptic, intrinsics, DepthRule(), 1)
     assert clouds[0].tobytes() == clouds[1].tobytes()
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+def test_points_below_the_least_confidence_are_nan(stride):
+    depth, rgb, panoptic = scene()
+    confidence = np.random.default_rng(1).uniform(0, 1, depth.shape).astype(np.float32)
+    confidence[0, :3] = 0.6, np.nextafter(np.float32(0.6), np.float32(0)), np.nan
+    depth[0, :3] = 5.0
+    intrinsics = Intrinsics(20, 25, 18.2, 11.1, *depth.shape)
+    shape = tuple(-(-size // stride) for size in depth.shape)
+    all_of_them, sure = (np.zeros(shape, POINT_DTYPE) for _ in range(2))
+    fill_cloud(all_of_them, depth, rgb, panoptic, intrinsics, DepthRule(), stride)
+    fill_cloud(sure, depth, rgb, panoptic, intrinsics, DepthRule(), stride, (confidence, np.float32(0.6)))
+    kept = (confidence >= np.float32(0.6))[::stride, ::stride]
+    assert kept[0, 0]
+    assert stride > 1 or not kept[0, 1:3].any()
+    for axis in "xyz":
+        np.testing.assert_array_equal(sure[axis], np.where(kept, all_of_them[axis], np.float32(np.nan)))
+    np.testing.assert_array_equal(sure["label"], all_of_them["label"])
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -26,7 +26,7 @@ class Cameras:
         self.executor, self.loaded, self.got, self.warnings = executor, [], {}, []
         values = {"cameras": "front, rear", "overlap": "none", **values}
         self.node = DpsNode(self._load, context=context, parameter_overrides=overrides(**values))
-        self.node._throttle = lambda kind, text: self.warnings.append((kind, text))
+        self.node._cameras._throttle = lambda kind, text: self.warnings.append((kind, text))
         self.other = Node("other", context=context)
         for node in (self.node, self.other):
             executor.add_node(node)
@@ -55,10 +55,10 @@ class Cameras:
         for topic in self.got:
             self.until(lambda topic=topic: self.other.count_publishers(topic) > 0)
         for camera in self.node.cameras:
-            wanted = [n for n in camera.outputs._publishers if f"/dps/{camera.name}/{n}" in self.got]
+            wanted = [n for n in camera.line.outputs._publishers if f"/dps/{camera.name}/{n}" in self.got]
             self.until(
                 lambda camera=camera, wanted=wanted: all(
-                    camera.outputs._publishers[n].get_subscription_count() for n in wanted
+                    camera.line.outputs._publishers[n].get_subscription_count() for n in wanted
                 )
             )
 

@@ -2,11 +2,11 @@
 
 import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from builtin_interfaces.msg import Time
 from node_fakes import CAR, ROAD, model_info
+from vision_msgs.msg import LabelInfo, VisionClass
 
 from dps_perception.labels import CITYSCAPES
 from dps_perception.node import info
@@ -40,15 +40,21 @@ def test_name_of_the_training_data(training, name):
     assert info.dataset_of(replace(model_info(), training=training)) == name
 
 
-def test_label_info_has_the_same_classes_and_ids_as_the_semantic_image(monkeypatch):
-    """vision_msgs has no wheel: messages with its field names stand in."""
-    fake = SimpleNamespace(VisionClass=SimpleNamespace, LabelInfo=SimpleNamespace)
-    monkeypatch.setattr(info, "vision_msgs", fake)
+def test_label_info_has_the_same_classes_and_ids_as_the_semantic_image():
     parameters = Parameters(score_threshold_things=0.3, score_threshold_stuff=0.4)
     message = info.label_info(info.panoptic_info(model_info(), parameters, Time(sec=3)))
     assert [(c.class_id, c.class_name) for c in message.class_map] == list(enumerate(CITYSCAPES.names))
     assert message.threshold == pytest.approx(0.3)
     assert message.header.stamp.sec == 3
+
+
+def test_fields_of_label_info():
+    """In the order of the real package: together with the names they make the type's hash, by which topics match."""
+    kinds = LabelInfo.get_fields_and_field_types()
+    assert list(kinds.items()) == [
+        ("header", "std_msgs/Header"), ("class_map", "sequence<vision_msgs/VisionClass>"), ("threshold", "float"),
+    ]  # fmt: skip
+    assert list(VisionClass.get_fields_and_field_types().items()) == [("class_id", "uint16"), ("class_name", "string")]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")

@@ -2,14 +2,20 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 
 from dps_msgs.msg import InstanceMask
 from dps_perception.camera import Intrinsics
 from dps_perception.kernels.depth import DepthRule
 from dps_perception.labels import CITYSCAPES, VOID_PANOPTIC_ID
-from dps_perception.node.instances import decode_mask, instance_array
-from dps_perception.types import Segment
+from dps_perception.node.encode import Encoder
+from dps_perception.node.instances import MIN_BOX_POINTS, decode_mask, instance_array
+from dps_perception.node.scene import Scene, View
+from dps_perception.types import Prediction, Segment
 
 V = VOID_PANOPTIC_ID
 CAR = 13 * 256
@@ -35,23 +41,104 @@ def test_hand_worked_mask():
     assert (car.class_name, car.is_thing, car.track_id, car.score) == ("car", True, 0, 0.5)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_masks_decode_to_exactly_the_panoptic_image(seed):
-    rng = np.random.default_rng(seed)
-    blocks = rng.choice([0, 256, 11 * 256 + 1, CAR + 1, CAR + 2, CAR + 255, V], (7, 9))
-    panoptic = np.kron(blocks, np.ones((4, 5))).astype(np.uint16)
-    panoptic[rng.random(panoptic.shape) < 0.1] = CAR + 3
-    message = describe(panoptic, np.ones(panoptic.shape, np.float32))
-    rebuilt = np.full(panoptic.shape, V, np.uint16)
+IDS = [0, 256, 11 * 256 + 1, CAR + 1, CAR + 2, CAR + 255, V]
+
+
+@st.composite
+def panoptic_images(draw):
+    """Blocks of any size, sprinkled with single pixels: one colour, one row, one column and all void among them."""
+    shape = draw(st.tuples(st.integers(1, 6), st.integers(1, 7)))
+    blocks = draw(arrays(np.uint16, shape, elements=st.sampled_from(IDS)))
+    panoptic = np.kron(blocks, np.ones(draw(st.tuples(st.integers(1, 9), st.integers(1, 9))))).astype(np.uint16)
+    rng = np.random.default_rng(draw(st.integers(0, 1000)))
+    panoptic[rng.random(panoptic.shape) < draw(st.sampled_from([0.0, 0.1, 0.6]))] = CAR + 3
+    return panoptic
+
+
+def rebuilt_from(message):
+    """The panoptic image that an InstanceArray describes; checks what it says about each mask on the way."""
+    rebuilt = np.full((message.height, message.width), V, np.uint16)
     for i in message.instances:
         window = rebuilt[i.roi.y_offset :, i.roi.x_offset :][: i.roi.height, : i.roi.width]
         mask = decode_mask(i.mask.counts, i.roi.height, i.roi.width)
-        assert mask.sum() == i.pixel_count
+        assert mask.sum() == i.pixel_count > 0
         assert mask.any(0)[[0, -1]].all()
         assert mask.any(1)[[0, -1]].all()
+        assert (window[mask] == V).all()  # no pixel is in two masks
         window[mask] = i.panoptic_id
-    np.testing.assert_array_equal(rebuilt, panoptic)
+    return rebuilt
+
+
+@settings(deadline=None, max_examples=150)
+@given(panoptic_images())
+def test_masks_decode_to_exactly_the_panoptic_image(panoptic):
+    message = describe(panoptic, np.ones(panoptic.shape, np.float32))
+    np.testing.assert_array_equal(rebuilt_from(message), panoptic)
     assert [i.panoptic_id for i in message.instances] == sorted(set(np.unique(panoptic).tolist()) - {V})
+
+
+@settings(deadline=None, max_examples=100)
+@given(panoptic_images(), st.floats(0.05, 1.0), st.booleans())
+def test_masks_are_those_of_the_published_image_at_any_output_scale(panoptic, scale, with_depth):
+    """What the node does: one Scene, one Encoder, the bytes of `~/panoptic` beside `~/instances`."""
+    shape = panoptic.shape
+    segments = tuple(
+        Segment(int(i), int(i) // 256, int(i) % 256, bool(CITYSCAPES.is_thing[int(i) // 256]), 0.5, 1)
+        for i in np.unique(panoptic)
+        if i != V
+    )
+    depth = np.full(shape, 7 if with_depth else np.nan, np.float32)
+    prediction = Prediction(panoptic, depth, np.ones(shape, np.float32), segments)
+    intrinsics = Intrinsics(30, 30, shape[1] / 2, shape[0] / 2, *shape)
+    rgb = np.zeros((*shape, 3), np.uint8)
+    scene = Scene(Header(), rgb, prediction, intrinsics, None, CITYSCAPES, "m", View(scale=scale))
+    encoder = Encoder()
+    image, message = encoder.panoptic(scene), encoder.instances(scene)
+    published = np.frombuffer(image.data, np.uint16).reshape(image.height, image.width)
+    np.testing.assert_array_equal(rebuilt_from(message), published)
+    for i in message.instances:
+        assert i.depth.valid_pixels == (i.pixel_count if with_depth else 0)
+        assert i.has_position == (with_depth and i.is_thing)
+        place, size = i.box_center.position, i.box_size
+        assert i.has_position == bool(np.isfinite([i.centroid.x, i.centroid.y, i.centroid.z]).all())
+        assert i.has_position != bool(np.isnan([i.centroid.x, i.centroid.y, i.centroid.z]).all())
+        assert i.has_box == bool(np.isfinite([place.x, place.y, place.z, size.x, size.y, size.z]).all())
+        assert i.has_box != bool(np.isnan([place.x, place.y, place.z, size.x, size.y, size.z]).all())
+        assert i.has_box == (i.has_position and i.pixel_count >= MIN_BOX_POINTS)
+
+
+def test_position_and_box_are_along_the_axes_of_another_frame():
+    """The wall of 2 x 1 m at (1, 0.5, 10), seen by a camera that looks along x from (100, 200, 3) of a map: it is 2 m
+    wide along y, centred 10 m ahead, 1 m to the right (-y) and 0.5 m below, to millimetres although far from 0."""
+    panoptic = np.zeros((80, 100), np.uint16)
+    panoptic[40:51, 50:71] = CAR + 1
+    depth = np.full((80, 100), 10, np.float32)
+    pose = np.array([[0, 0, 1, 500_100], [-1, 0, 0, 200], [0, -1, 0, 3], [0, 0, 0, 1]], float)
+    car = describe(panoptic, depth, Intrinsics(100, 100, 50, 40, 80, 100), pose=pose, track_ids={CAR + 1: 9}).instances[
+        1
+    ]
+    np.testing.assert_allclose([car.centroid.x, car.centroid.y, car.centroid.z], [500_110, 199, 2.5], atol=1e-3, rtol=0)
+    center, size = car.box_center.position, car.box_size
+    np.testing.assert_allclose([center.x, center.y, center.z], [500_110, 199, 2.5], atol=1e-3, rtol=0)
+    np.testing.assert_allclose([size.x, size.y, size.z], [0, 2, 1], atol=1e-3)
+    assert (car.track_id, car.box_center.orientation.w, car.depth.median) == (9, 1.0, 10.0)
+
+
+def test_a_box_is_tight_along_the_axes_of_the_frame_not_a_turned_optical_box():
+    """A wall at 45 degrees to the camera, 8 m long and 4 m high: in the frame that looks along it, it has no depth."""
+    columns = np.arange(200)
+    depth = np.tile((10 / (1 - (columns - 100) / 200)).astype(np.float32), (40, 1))  # z = 10 + x
+    turn = Rotation.from_euler("y", 45, degrees=True).as_matrix()
+    pose = np.eye(4)
+    pose[:3, :3] = turn
+    panoptic = np.full(depth.shape, CAR + 1, np.uint16)
+    intrinsics = Intrinsics(200, 200, 100, 20, 40, 200)
+    optical = describe(panoptic, depth, intrinsics).instances[0].box_size
+    turned = describe(panoptic, depth, intrinsics, pose=pose).instances[0].box_size
+    assert optical.x > 5
+    assert optical.z > 5
+    assert min(turned.x, turned.z) < 0.01
+    assert max(turned.x, turned.z) == pytest.approx(np.hypot(optical.x, optical.z), rel=0.02)
 
 
 def test_a_void_image_has_no_instances():

@@ -14,22 +14,23 @@ from dps_perception.node.parameters import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = ROOT / "launch" / "dps.launch.py"
+REPLAY = ROOT / "launch" / "replay.launch.py"
 RVIZ = ROOT / "config" / "dps.rviz"
 NOT_TO_LOOK_AT = {"camera_info", "instances"}
 
 
-def constants():
-    """Module-level literals of the launch file."""
+def constants(path=LAUNCH):
+    """Module-level literals of a launch file."""
     found = {}
-    for statement in ast.parse(LAUNCH.read_text()).body:
+    for statement in ast.parse(path.read_text()).body:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             found[statement.targets[0].id] = statement.value
     return found
 
 
-def declared():
+def declared(path=LAUNCH):
     """Name -> (default, description, choices) nodes of every argument."""
-    calls = constants()["ARGUMENTS"].elts
+    calls = constants(path)["ARGUMENTS"].elts
     return {call.args[0].value: call.args[1:] for call in calls}
 
 
@@ -42,9 +43,10 @@ def test_every_argument_used_is_declared_with_a_description_and_none_is_left_ove
         assert len(ast.unparse(description)) > 12, name
 
 
-def test_defaults_are_among_the_choices():
-    lists = {k: ast.literal_eval(v) for k, v in constants().items() if k == "YES_NO"}
-    for name, (default, _, *choices) in declared().items():
+@pytest.mark.parametrize("path", [LAUNCH, REPLAY], ids=lambda p: p.name)
+def test_defaults_are_among_the_choices(path):
+    lists = {k: ast.literal_eval(v) for k, v in constants(path).items() if k in ("YES_NO", "EVALUATE")}
+    for name, (default, _, *choices) in declared(path).items():
         if choices:
             allowed = eval(compile(ast.Expression(choices[0]), "choices", "eval"), lists)
             assert default.value in allowed, name
@@ -89,6 +91,19 @@ def test_rviz_shows_every_output_with_the_nodes_qos():
         assert display["Class"] == f"rviz_default_plugins/{wanted[kind]}", topic
         qos = display["Topic"]
         assert (qos["Reliability Policy"], qos["Durability Policy"], qos["Depth"]) == ("Reliable", "Volatile", 1), topic
+
+
+def test_the_depth_cloud_takes_outputs_of_the_node_with_their_qos():
+    found = yaml.safe_load(RVIZ.read_text())["Visualization Manager"]["Displays"]
+    (cloud,) = [d for d in found if d["Class"] == "rviz_default_plugins/DepthCloud"]
+    assert {cloud["Depth Map Topic"], cloud["Color Image Topic"]} <= {f"/dps/{name}" for name in OUTPUTS}
+    assert cloud["Reliability Policy"] == "Reliable"
+
+
+def test_rviz_asks_for_what_the_node_offers_by_default():
+    from dps_perception.node.parameters import Parameters
+
+    assert (Parameters().qos_output, Parameters().qos_output_depth) == ("reliable", 1)
 
 
 def test_rviz_topics_follow_the_nodes_name_in_the_launch_file():

@@ -119,6 +119,15 @@ def test_a_bag_that_starts_again_is_paired_from_its_first_frame(slop_s):
     assert p.pairing.jumps == 1
 
 
+@pytest.mark.parametrize("slop_s", [0.0, 0.02])
+def test_after_a_jump_back_the_first_image_keeps_the_camera_info_that_came_before_it(slop_s):
+    p = Paired(slop_s)
+    for i in (100, 101, 1, 2):
+        p.info(i)
+        p.image(i)
+    assert p.frames == [(100, 100), (101, 101), (1, 1), (2, 2)]
+
+
 def test_images_without_stamps_are_all_processed():
     p = Paired()
     for _ in range(3):

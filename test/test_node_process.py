@@ -199,7 +199,7 @@ def test_unusable_weights_leave_the_node_unconfigured_with_the_reason(tmp_path, 
         values = overrides(autostart=False, weights=str(path), label_space="cityscapes", device="cpu")
         node = DpsNode(context=context, parameter_overrides=values)
         assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
-        assert reason in node._failure
+        assert reason in node.health.failure
         assert node.state == "unconfigured"
         node.set_parameters(overrides(weights=str(weights)))
         assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS

@@ -184,14 +184,14 @@ def test_an_output_that_can_not_be_made_loses_one_frame(rig):
     r = rig()
     r.listen(panoptic=Image)
     r.ready()
-    publish, r.node.cameras[0].outputs.publish = (
-        r.node.cameras[0].outputs.publish,
+    publish, r.node.cameras[0].line.outputs.publish = (
+        r.node.cameras[0].line.outputs.publish,
         lambda _: (_ for _ in ()).throw(RuntimeError("no room")),
     )
     r.send(1)
     r.until(lambda: r.warnings)
     assert "no room" in r.warnings[0][1]
-    r.node.cameras[0].outputs.publish = publish
+    r.node.cameras[0].line.outputs.publish = publish
     r.send(2)
     r.until(lambda: r.stamps("panoptic") == [2])
 

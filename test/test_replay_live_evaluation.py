@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 
+from dps_msgs.msg import ClassInfo, PanopticInfo
 from dps_perception import cli
 from dps_perception.evaluation import Evaluator
 from dps_perception.labels import CITYSCAPES
 from dps_perception.node import live_evaluation
 from dps_perception.node.live_evaluation import LiveEvaluation, summary
+from dps_perception.node.qos import LATCHED
 from dps_perception.node.spin import spin_until
 
 ROAD, CAR = 0, 13 * 256 + 1
@@ -77,6 +80,70 @@ def test_malformed_frame_is_skipped(ros: tuple[SingleThreadedExecutor, LiveEvalu
             else:
                 publisher.publish(image(stamp, np.full(size, ROAD, np.uint16), "16UC1"))
     assert spin_until(executor, lambda: node.evaluator.images == 1)
+
+
+def send(publishers: dict[str, Any], stamp: int, *topics: str) -> None:
+    depth, labels = np.full((4, 8), 10, np.float32), np.full((4, 8), ROAD, np.uint16)
+    for topic in topics:
+        publishers[topic].publish(image(stamp, depth, "32FC1") if "depth" in topic else image(stamp, labels, "16UC1"))
+
+
+def test_a_looping_bag_counts_once_and_goes_on(
+    ros: tuple[SingleThreadedExecutor, LiveEvaluation, dict[str, Any]],
+) -> None:
+    executor, node, publishers = ros
+    truth, predicted = ("/ground_truth/panoptic", "/ground_truth/depth"), ("/dps/panoptic", "/dps/depth")
+    for stamp in range(100, 160):  # more than may wait: the node is dead slow
+        send(publishers, stamp, *truth)
+        spin_until(executor, lambda stamp=stamp: node.unpaired()[1] == stamp - 99)
+    send(publishers, 159, *predicted)
+    assert spin_until(executor, lambda: node.evaluator.images == 1)
+    for stamp in (100, 101, 102):  # from the start again; now the node gets two of three
+        send(publishers, stamp, *truth)
+    for stamp in (100, 102, 7):
+        send(publishers, stamp, *predicted)
+    assert spin_until(executor, lambda: node.evaluator.images == 3)
+    send(publishers, 102, *truth, *predicted)  # and once more
+    send(publishers, 101, *predicted)
+    assert spin_until(executor, lambda: node.evaluator.images == 4)
+    assert node.pairs.paired == 4
+    assert node.unpaired() == (1, 56)
+    predictions, truths = node.unpaired(now=False)  # the rest, some thirty, may still find their other half
+    assert predictions == 0
+    assert 24 <= truths <= 30
+
+
+def test_classes_come_from_the_node_and_scores_go_to_diagnostics() -> None:
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    topics = {"panoptic": "/dps/panoptic", "depth": "/dps/depth", "panoptic_info": "/dps/panoptic_info"}
+    node = LiveEvaluation(None, **topics, context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    try:
+        names = ("/dps/panoptic", "/dps/depth", "/ground_truth/panoptic", "/ground_truth/depth")
+        publishers = {topic: node.create_publisher(Image, topic, 50) for topic in names}
+        said: list[Any] = []
+        node.create_subscription(DiagnosticArray, "/diagnostics", said.append, 10)
+        assert spin_until(executor, lambda: all(p.get_subscription_count() for p in publishers.values()))
+        assert spin_until(executor, lambda: bool(said))
+        assert said[0].status[0].message == "no frame was scored yet"
+        send(publishers, 1, *names)
+        assert spin_until(executor, lambda: node.pairs.paired == 1)
+        assert node.evaluator is None  # what the ids mean is not known yet
+        info = PanopticInfo(model_id="two classes")
+        for class_id, name in enumerate(("ground", "thing")):
+            info.classes.append(ClassInfo(class_id=class_id, name=name, is_thing=bool(class_id)))
+        node.create_publisher(PanopticInfo, "/dps/panoptic_info", LATCHED).publish(info)
+        assert spin_until(executor, lambda: node.evaluator is not None and node.evaluator.images == 1)
+        assert node.evaluator.label_space.names == ("ground", "thing")
+        assert spin_until(executor, lambda: "1 frames" in said[-1].status[0].message)
+        values = {pair.key: pair.value for pair in said[-1].status[0].values}
+        assert (values["PQ"], values["DPQ"], values["frames"]) == ("100.00", "100.00", "1")
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+        context.shutdown()
 
 
 def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:

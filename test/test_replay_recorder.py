@@ -35,7 +35,7 @@ def node() -> Iterator[Node]:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    yield from starter("dps_perception.node.recorder")
+    yield from starter("dps_perception.node.record")
 
 
 def wait(condition: Callable[[], bool]) -> None:
@@ -103,7 +103,7 @@ def test_incomplete_recording_is_an_error_and_leaves_nothing(tmp_path: Path, nod
 def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fill(path: Path) -> None:
         with BagWriter(path) as writer:
-            monkeypatch.setattr(writer._writer.storage, "bio", open("/dev/full", "wb"))  # noqa: SIM115
+            monkeypatch.setattr(writer._file, "_file", open("/dev/full", "wb", buffering=0))  # noqa: SIM115
             writer.add_topic("/text", "std_msgs/msg/String")
             for _ in range(3):
                 writer.write_raw("/text", 1, bytes(2**20))

@@ -8,12 +8,12 @@ from typing import Any
 
 from ..data.layout import read_image
 from ..errors import ConfigError
+from ..evaluation.marks import between_marks, put
 from ..inference.backends.model_file import open_model
 from ..inference.comparison import EVERY, REFERENCE, Candidate, candidates, compare, markdown, missing, table
+from ..inference.machine import described, hardware, versions
 from ..inference.sources import open_source
 from ..types import Sample
-from .machine import described, hardware, versions
-from .marks import between_marks, put
 
 NAME = "backends"
 

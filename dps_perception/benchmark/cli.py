@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import cli
 from ..errors import ConfigError
+from ..evaluation.marks import between_marks, put
 from ..files import replacing
 from ..inference.backends.devices import pick_device
 from ..inference.sources import STREET
@@ -18,7 +19,6 @@ from ..models.config import PRESETS
 from ..node.memory import keep_freed_memory
 from . import backends, history, node_rows, run
 from .count import count_preset
-from .marks import between_marks, put
 from .messages import OUTPUTS
 
 DEFAULT_PRESET = "efficientdps_r18"

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..evaluation.scores import text_table
-from .machine import differences
+from ..inference.machine import differences
 
 HEADER = ["", "stage", "then [ms]", "now [ms]", "now / then"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from .. import cli
 from ..errors import ConfigError
+from ..evaluation.marks import between_marks, put
 from ..evaluation.scores import markdown_table, text_table
-from .machine import described, hardware, versions
-from .marks import between_marks, put
+from ..inference.machine import described, hardware, versions
 from .messages import missing
 from .run import chosen
 

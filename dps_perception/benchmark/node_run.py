@@ -21,10 +21,10 @@ from ..errors import ConfigError, nearest
 from ..inference.sources import open_source
 from ..inference.timing import statistics
 from ..node import qos
+from ..node.camera_messages import camera_messages
 from ..node.demo_processes import ChildError, Children, ros_environment
 from ..node.encode import OUTPUTS
 from ..node.spin import spin_until
-from .messages import camera_messages
 
 NODE, LISTENER = "dps_node", "listener"
 ALL = tuple(OUTPUTS)
@@ -154,7 +154,7 @@ def summary(
     cpu_s: float,
     wall_s: float,
 ) -> dict[str, Any]:
-    """What `measure_node` returns, from when frames were sent and what came of them (see `node_listen.Arrivals`).
+    """What `measure_node` returns, from when frames were sent and what came of them (see `Arrivals`).
 
     A frame counts where its stats and every output came.
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..evaluation.scores import markdown_table, text_table
+from ..inference.machine import described
 from . import dense_run, roofline, scoring
 from .dense_run import FusionRatio
-from .machine import described
 from .roofline import Roof
 from .scale import Axis
 from .scoring import Rates

@@ -18,12 +18,12 @@ from ..inference.backends.devices import pick_device
 from ..inference.backends.model_file import open_model
 from ..inference.backends.registry import AUTO, BACKENDS, MODES, availability, check, precisions, require
 from ..inference.comparison import EVERY, Candidate
+from ..inference.machine import hardware, versions
 from ..inference.predictor import Predictor
 from ..inference.sources import open_source
 from ..types import Sample
 from . import dense_run, roofline, scale, scoring, stages
 from .count import multiply_adds_of
-from .machine import hardware, versions
 from .messages import NOTE, OUTPUTS
 from .peer_run import Pair
 from .result import Result, ratio

@@ -1,39 +1,43 @@
-"""rosbag2 folders and files (MCAP, SQLite) without ROS; the only file that knows the `rosbags` library.
+"""rosbag2 folders and files (MCAP, SQLite) without ROS; only this and `bag_writer` know the `rosbags` library.
 
-Reading gives raw CDR bytes, message objects, or groups of messages with one header stamp. Writing goes to a folder
-beside the wanted one, which takes its name only when everything is written. What a drive holds is in `drive_bag`.
+Reading gives raw CDR bytes, message objects, or groups of messages with one header stamp. What a drive holds is in
+`drive_bag`.
 """
 
 from __future__ import annotations
 
 import functools
-import os
-import shutil
 import struct
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rosbags.highlevel import AnyReader
-from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer, WriterError
-from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
+from rosbags.interfaces import QosDurability, QosReliability
+from rosbags.rosbag2 import Reader
+from rosbags.typesys import Stores, get_typestore
 
 from ..errors import DatasetError, nearest
+from .bag_writer import BagWriter
 
-_FOREVER = QosTime(9223372036, 854775807)
+__all__ = ["BagReader", "BagTopic", "BagWriter", "RawMessage", "header_stamp_ns"]
 
 
 @dataclass(frozen=True)
 class BagTopic:
-    """One topic of a bag; `latched` means offered as transient local (late subscribers get the last message)."""
+    """One topic of a bag.
+
+    `latched` means offered as transient local (late subscribers get the last message), `reliable` that a publisher
+    was reliable or nothing is known, `depth` is the longest queue of its publishers (0: not known).
+    """
 
     name: str
     type_name: str
     message_count: int
     latched: bool
+    reliable: bool = True
+    depth: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class BagReader:
         if self.path.is_dir() and not (self.path / "metadata.yaml").exists():
             files = sorted(p.name for p in self.path.iterdir() if p.suffix in (".mcap", ".db3"))
             cure = (
-                f"its recording was not finished; try the file itself: {self.path / files[0]}"
+                f"its recording was not finished; `dps_record --recover {self.path}` does it"
                 if files
                 else "give a folder that `ros2 bag record` or dps_synthesize wrote"
             )
@@ -90,7 +94,7 @@ class BagReader:
     def _damaged(self, error: BaseException) -> DatasetError:
         return DatasetError(
             f"bag '{self.path}' is truncated or damaged ({str(error) or type(error).__name__}); "
-            "copy it again, or repair it (`mcap recover`, `ros2 bag reindex`)"
+            "copy it again; where its recording was cut off, `dps_record --recover` finishes it"
         )
 
     def __enter__(self) -> BagReader:
@@ -118,9 +122,15 @@ class BagReader:
         found: dict[str, BagTopic] = {}
         for connection in sorted(self._reader.connections, key=lambda c: c.topic):
             profiles = getattr(connection.ext, "offered_qos_profiles", [])
-            latched = any(q.durability == QosDurability.TRANSIENT_LOCAL for q in profiles)
-            count = connection.msgcount + (found[connection.topic].message_count if connection.topic in found else 0)
-            found[connection.topic] = BagTopic(connection.topic, connection.msgtype, count, latched)
+            before = found.get(connection.topic)
+            found[connection.topic] = BagTopic(
+                connection.topic,
+                connection.msgtype,
+                connection.msgcount + (before.message_count if before else 0),
+                any(q.durability == QosDurability.TRANSIENT_LOCAL for q in profiles),
+                not profiles or any(q.reliability != QosReliability.BEST_EFFORT for q in profiles),
+                max((q.depth for q in profiles), default=0),
+            )
         return found
 
     def require(self, names: Collection[str]) -> None:
@@ -221,121 +231,3 @@ class BagReader:
             if len(group) == len(set(topics)):
                 common.discard(stamp_ns)
                 yield stamp_ns, pending.pop(stamp_ns)
-
-
-class BagWriter:
-    """Writes a rosbag2 folder with MCAP storage, as a context manager.
-
-    It is written under a hidden name beside `path` and renamed when the block ends without an exception, so that
-    nothing half-written is ever seen. An existing `path` is replaced only if `overwrite`. `compress` makes the file
-    smaller (zstd, which every rosbag2 reads).
-
-    Raises:
-        DatasetError: `path` exists and `overwrite` is off.
-    """
-
-    def __init__(self, path: Path | str, *, overwrite: bool = False, compress: bool = False) -> None:
-        self.path = Path(path)
-        if self.path.exists() and not overwrite:
-            raise DatasetError(f"'{self.path}' exists already; remove it or choose another name for the bag")
-        self._types = get_typestore(Stores.ROS2_KILTED)
-        self._connections: dict[str, Any] = {}
-        # The bag gets its final name inside a hidden folder, because rosbag2 names the storage file after the bag.
-        self._hidden = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
-        self._writer = Writer(self._hidden / self.path.name, version=9, storage_plugin=StoragePlugin.MCAP)
-        if compress:
-            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-
-    def __enter__(self) -> BagWriter:
-        shutil.rmtree(self._hidden, ignore_errors=True)
-        try:
-            self._writer.open()
-        except OSError as error:
-            raise self._unwritable(error) from error
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        try:
-            self._writer.__exit__(kind, error, None)
-            if kind is None:
-                if self.path.exists():
-                    self.path.rename(self._hidden / "replaced")
-                (self._hidden / self.path.name).rename(self.path)
-        except OSError as failure:
-            raise self._unwritable(failure) from failure
-        finally:
-            shutil.rmtree(self._hidden, ignore_errors=True)
-
-    def _unwritable(self, error: OSError) -> DatasetError:
-        return DatasetError(f"bag '{self.path}' can't be written: {error.strerror}; choose another place for it")
-
-    def register_types(self, definitions: Mapping[str, str]) -> None:
-        """Make types known by the text of their .msg files, e.g. {"dps_msgs/msg/DepthStats": "uint32 valid_pixels"}.
-
-        Raises:
-            DatasetError: a text can't be parsed, or another definition of the type is known already.
-        """
-        parsed: dict[str, Any] = {}
-        try:
-            for name, text in definitions.items():
-                parsed.update(get_types_from_msg(text, name))
-            self._types.register(parsed)
-        except (TypesysError, ValueError, LookupError, AssertionError) as error:
-            raise DatasetError(f"message definition of {', '.join(definitions)} is not usable: {error}") from error
-
-    def knows(self, type_name: str) -> bool:
-        """Whether the type is standard or was registered."""
-        return type_name in self._types.fielddefs
-
-    def add_topic(self, topic: str, type_name: str, *, latched: bool = False) -> None:
-        """Announce a topic. Adding it again is harmless.
-
-        Raises:
-            DatasetError: the type is unknown, or the topic has another type already.
-        """
-        known = self._connections.get(topic)
-        if known is not None:
-            if known.msgtype != type_name:
-                raise DatasetError(f"topic '{topic}' holds {known.msgtype}; {type_name} can't go there too")
-            return
-        qos = Qos(
-            QosHistory.KEEP_LAST,
-            1 if latched else 10,
-            QosReliability.RELIABLE,
-            QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
-            _FOREVER,
-            _FOREVER,
-            QosLiveliness.AUTOMATIC,
-            _FOREVER,
-            False,
-        )
-        try:
-            self._connections[topic] = self._writer.add_connection(
-                topic, type_name, typestore=self._types, offered_qos_profiles=[qos]
-            )
-        except (TypesysError, LookupError, WriterError) as error:
-            raise DatasetError(f"topic '{topic}': type {type_name} is unknown ({error}); register its .msg") from error
-
-    def write_raw(self, topic: str, stamp_ns: int, data: bytes | memoryview) -> None:
-        """Append CDR bytes to a topic announced by `add_topic`.
-
-        Raises:
-            DatasetError: the file can't be written (a full disk, for example).
-        """
-        try:
-            self._writer.write(self._connections[topic], stamp_ns, data)
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def write(self, topic: str, type_name: str, stamp_ns: int, message: Any, *, latched: bool = False) -> None:
-        """Append a message object made by `new`."""
-        self.add_topic(topic, type_name, latched=latched)
-        self.write_raw(topic, stamp_ns, self._types.serialize_cdr(message, type_name))
-
-    def new(self, type_name: str, **fields: Any) -> Any:
-        """A message object of a standard or registered type; all fields must be given."""
-        return self._types.types[type_name](**fields)
-
-    def header(self, stamp_ns: int, frame_id: str) -> Any:
-        stamp = self.new("builtin_interfaces/msg/Time", sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
-        return self.new("std_msgs/msg/Header", stamp=stamp, frame_id=frame_id)

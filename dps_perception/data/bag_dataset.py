@@ -10,7 +10,6 @@ is not undone, unless the driver did it.
 from __future__ import annotations
 
 import os
-import re
 from bisect import bisect_right
 from collections import Counter, OrderedDict
 from itertools import accumulate
@@ -28,7 +27,7 @@ from .bag import BagReader
 from .bag_index import BagIndex, BagOptions, Entry, Message, camera_from_lidar, index_bag
 from .bag_messages import decode_depth, decode_raw, decode_rgb
 from .bag_topics import BagTopics
-from .calibration import Rectifier, intrinsics_of, is_distorted
+from .calibration import Rectifier, intrinsics_of, is_distorted, names_rectified_image
 from .lidar import project_cloud, read_points
 from .tf_tree import TransformError
 
@@ -129,7 +128,7 @@ class BagDataset:
 
     def _rectifier(self, bag: BagIndex, info: Any, size_hw: tuple[int, int]) -> Rectifier | None:
         """None where the image is rectified already: no distortion, or a name like image_rect, image_rect_color."""
-        if not is_distorted(info) or any(word.startswith("rect") for word in re.split("[/_]", bag.topics.image)):
+        if not is_distorted(info) or names_rectified_image(bag.topics.image):
             return None
         if not self._options.rectify:
             raise CameraInfoError(

@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
+from ..labels import ClassInfo, LabelSpace
+from . import yuv
+from .image_bytes import check_size, claimed_size, ends_early
 
 _FORMATS: dict[str, tuple[type, int, int | None]] = {
     # encoding: (element type, channels, OpenCV conversion to RGB)
@@ -37,12 +40,8 @@ _FORMATS: dict[str, tuple[type, int, int | None]] = {
     "bayer_bggr16": (np.uint16, 1, cv2.COLOR_BayerRG2RGB),
     "bayer_gbrg16": (np.uint16, 1, cv2.COLOR_BayerGR2RGB),
     "bayer_grbg16": (np.uint16, 1, cv2.COLOR_BayerGB2RGB),
-    "yuv422": (np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
-    "uyvy": (np.uint8, 2, cv2.COLOR_YUV2RGB_UYVY),
-    "yuv422_yuy2": (np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
-    "yuyv": (np.uint8, 2, cv2.COLOR_YUV2RGB_YUY2),
 }
-COLOR_ENCODINGS = tuple(_FORMATS)
+COLOR_ENCODINGS = (*_FORMATS, *yuv.ENCODINGS)
 """Image encodings that `decode_rgb` reads: all that the node accepts, and a few more."""
 
 _RAW = {"mono8": np.uint8, "8UC1": np.uint8, "mono16": np.uint16, "16UC1": np.uint16, "32FC1": np.float32}
@@ -50,8 +49,7 @@ _RAW = {"mono8": np.uint8, "8UC1": np.uint8, "mono16": np.uint16, "16UC1": np.ui
 
 def _pixels(message: Any, dtype: type, channels: int) -> NDArray[Any]:
     height, width, step = int(message.height), int(message.width), int(message.step)
-    if height <= 0 or width <= 0:
-        raise ImageError(f"image is {width}x{height}; both must be positive")
+    check_size(height, width)
     row_bytes = width * channels * np.dtype(dtype).itemsize
     if step < row_bytes:
         raise ImageError(f"step is {step} bytes, a row of {width} '{message.encoding}' pixels needs {row_bytes}")
@@ -73,20 +71,47 @@ def decode_rgb(message: Any) -> NDArray[np.uint8]:
     if hasattr(message, "format"):
         if "compressedDepth" in message.format:
             raise ImageError(f"format '{message.format}' holds depth; give a colour image (jpeg or png)")
-        decoded = cv2.imdecode(np.frombuffer(memoryview(message.data), np.uint8), cv2.IMREAD_COLOR)
-        if decoded is None:
-            raise ImageError(
-                f"compressed image (format '{message.format}', {len(message.data)} bytes) can't be decoded"
-            )
-        return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+        return _compressed(message)
+    if message.encoding in yuv.ENCODINGS:
+        return _yuv(message)
     if message.encoding not in _FORMATS:
-        raise ImageError(f"image encoding '{message.encoding}' is not a colour image; known are {', '.join(_FORMATS)}")
+        raise ImageError(
+            f"image encoding '{message.encoding}' is not a colour image; known are {', '.join(COLOR_ENCODINGS)}"
+        )
     dtype, channels, conversion = _FORMATS[message.encoding]
     pixels = _pixels(message, dtype, channels)
     rgb = pixels if conversion is None else cv2.cvtColor(pixels, conversion)
     if dtype is np.uint16:
         rgb = np.rint(rgb * np.float32(255 / 65535))
     return rgb.astype(np.uint8, copy=False)
+
+
+def _compressed(message: Any) -> NDArray[np.uint8]:
+    data, decoded, why = bytes(message.data), None, "not a whole jpeg or png"
+    try:
+        claimed = claimed_size(data)
+    except ImageError as error:
+        why = str(error)
+    else:
+        check_size(*claimed)
+        if not ends_early(data):
+            decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if decoded is None:
+        raise ImageError(f"compressed image (format '{message.format}', {len(data)} bytes) can't be decoded ({why})")
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def _yuv(message: Any) -> NDArray[np.uint8]:
+    height, width, step = int(message.height), int(message.width), int(message.step)
+    check_size(height, width)
+    data = np.frombuffer(memoryview(message.data), np.uint8)
+    least, needed = yuv.least_step(message.encoding, width), yuv.needed_bytes(message.encoding, height, step)
+    if step < least or data.size < needed:
+        raise ImageError(
+            f"step {step} and {data.size} bytes of data; {width}x{height} pixels of '{message.encoding}' need a step "
+            f"of {least} and {needed} bytes"
+        )
+    return yuv.yuv_to_rgb(message.encoding, data, height, width, step)
 
 
 def decode_raw(message: Any) -> NDArray[Any]:
@@ -126,6 +151,15 @@ def quaternion(rotation: NDArray[np.floating]) -> NDArray[np.float64]:
     )
     vector = np.linalg.eigh(symmetric)[1][:, -1]
     return np.copysign(1.0, vector[3]) * vector
+
+
+def label_space_of(panoptic_info: Any) -> LabelSpace:
+    """The classes that a dps_msgs/PanopticInfo message lists, under the name of its model."""
+    classes = tuple(
+        ClassInfo(c.name, bool(c.is_thing), (round(c.color.r * 255), round(c.color.g * 255), round(c.color.b * 255)))
+        for c in panoptic_info.classes
+    )
+    return LabelSpace(panoptic_info.model_id, classes)
 
 
 def decode_cloud(message: Any, names: Collection[str] | None = None) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..camera import Intrinsics
 from ..errors import DatasetError
+from .image_bytes import ends_early
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 """Of files that are taken for images where a folder may hold any."""
@@ -103,20 +104,10 @@ def read_pixels(path: Path, flags: int) -> NDArray[Any]:
         raise DatasetError(f"{path} is missing") from error
     except OSError as error:
         raise DatasetError(f"{path} can't be opened ({error.strerror})") from error
-    array = None if _ends_early(data) else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    array = None if ends_early(data) else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if array is None:
         raise DatasetError(f"{path} is not a readable image (truncated?)")
     return array
-
-
-def _ends_early(data: bytes) -> bool:
-    """Whether a file is empty, or a JPEG whose pixels have no end: OpenCV would fill the missing part with grey."""
-    if not data.startswith(b"\xff\xd8"):
-        return not data
-    place = 2  # segments, one of which may hold a preview with an end of its own, come before the pixels
-    while data[place : place + 1] == b"\xff" and (kind := data[place + 1 : place + 2]) != b"\xda":
-        place += 1 if kind == b"\xff" else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return b"\xff\xd9" not in data[place:]
 
 
 def check_sizes(

@@ -1,4 +1,4 @@
-"""Transforms over time from the messages of /tf and /tf_static: the part of tf2 that reading a bag needs, ROS-free.
+"""Transforms over time from the messages of /tf and /tf_static: the part of tf2 that bags and the node need, ROS-free.
 
 A transform "of `source` in `target`" is a (4, 4) matrix that takes coordinates in frame `source` to coordinates in
 frame `target`, metres. Between two stamps the translation is linear and the rotation a slerp, as in tf2.
@@ -6,6 +6,7 @@ frame `target`, metres. Between two stamps the translation is linear and the rot
 
 from __future__ import annotations
 
+import math
 from array import array
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,10 +20,12 @@ from ..errors import DatasetError, nearest
 _SECOND = 1e9
 # Poses this close are one pose: publishers that speak only on change leave long gaps.
 _SAME_PLACE_M, _SAME_DIRECTION_RAD = 0.02, 0.005
+_SILENT_S = 1.0
+_FORGOTTEN_AFTER = 6  # times the history that is kept
 
 
 class TransformError(DatasetError):
-    """A transform that is needed is not in the bag."""
+    """A transform that is needed is not known."""
 
 
 @dataclass
@@ -34,12 +37,24 @@ class _Edge:
     stamps: array = field(default_factory=lambda: array("q"))
     values: array = field(default_factory=lambda: array("d"))
     other_parent: str = ""
+    other_ns: int = 0
     in_order: bool = True
 
     def add(self, stamp_ns: int, values: list[float]) -> None:
         self.in_order = self.in_order and (not self.stamps or stamp_ns > self.stamps[-1])
         self.stamps.append(stamp_ns)
         self.values.extend(values)
+
+    def keep(self, history_ns: int) -> None:
+        """Forget what is older than that before the newest; looks only once there is twice as much."""
+        if self.stamps[-1] - self.stamps[0] > 2 * history_ns:
+            begin = int(np.searchsorted(self.sorted()[0], self.stamps[-1] - history_ns))
+            self.stamps, self.values = self.stamps[begin:], self.values[7 * begin :]
+
+    @property
+    def newest_ns(self) -> int:
+        """The last stamp given; stamps mostly come in order."""
+        return int(self.stamps[-1])
 
     def sorted(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Stamps (N,), rising, and values (N, 7); of equal stamps the last one given counts."""
@@ -53,15 +68,18 @@ class _Edge:
 
 
 class TransformTree:
-    """All transforms of a recording.
+    """All transforms of a recording, or the latest of a running robot.
 
     Args:
         tolerance_s: a stamp this far before the first or after the last transform takes that transform as it is.
         max_gap_s: between two transforms farther apart than this nothing is interpolated, unless both are the same.
+        history_s: None keeps all. Else this much is kept of each frame (at most twice as much), a frame may move to
+            another parent once the old one has been silent for a second, and where new frames come, those are forgotten
+            that nobody has spoken of for a long time: memory does not grow.
     """
 
-    def __init__(self, tolerance_s: float = 0.02, max_gap_s: float = 1.0) -> None:
-        self.tolerance_s, self.max_gap_s = tolerance_s, max_gap_s
+    def __init__(self, tolerance_s: float = 0.02, max_gap_s: float = 1.0, history_s: float | None = None) -> None:
+        self.tolerance_s, self.max_gap_s, self.history_s = tolerance_s, max_gap_s, history_s
         self._edges: dict[str, _Edge] = {}
 
     @property
@@ -72,15 +90,19 @@ class TransformTree:
     def add_message(self, message: Any, *, static: bool) -> None:
         """Take in a tf2_msgs/TFMessage of /tf_static (`static`) or /tf."""
         for stamped in message.transforms:
-            stamp, moved, turned = stamped.header.stamp, stamped.transform.translation, stamped.transform.rotation
-            self.add(
-                stamped.header.frame_id,
-                stamped.child_frame_id,
-                int(stamp.sec) * 10**9 + int(stamp.nanosec),
-                (moved.x, moved.y, moved.z),
-                (turned.x, turned.y, turned.z, turned.w),
-                static=static,
-            )
+            self.add_stamped(stamped, static=static)
+
+    def add_stamped(self, stamped: Any, *, static: bool) -> None:
+        """Take in a geometry_msgs/TransformStamped; see `add`."""
+        stamp, moved, turned = stamped.header.stamp, stamped.transform.translation, stamped.transform.rotation
+        self.add(
+            stamped.header.frame_id,
+            stamped.child_frame_id,
+            int(stamp.sec) * 10**9 + int(stamp.nanosec),
+            (moved.x, moved.y, moved.z),
+            (turned.x, turned.y, turned.z, turned.w),
+            static=static,
+        )
 
     def add(
         self,
@@ -99,22 +121,57 @@ class TransformTree:
         """
         parent, child = parent.lstrip("/"), child.lstrip("/")
         values = [*map(float, translation), *map(float, rotation)]
-        if not np.isfinite(values).all() or np.linalg.norm(values[3:]) < 1e-6:
+        if not all(map(math.isfinite, values)) or math.hypot(*values[3:]) < 1e-6:
             raise TransformError(
                 f"transform '{parent}' -> '{child}' at {stamp_ns / _SECOND:.3f} s is {values}; it must be finite with "
                 "a quaternion that is not zero; repair what publishes it"
             )
         edge = self._edges.get(child)
-        if edge is None or (edge.static and not static and edge.parent == parent):  # what moves beats what stands
+        if edge is None and self.history_s is not None:
+            self._forget_silent(stamp_ns)
+        if edge is None or self._moves(edge, parent, stamp_ns, static):
             edge = self._edges[child] = _Edge(parent, static)
         elif static and not edge.static and edge.parent == parent:
             return
         if edge.parent != parent:
-            edge.other_parent = parent  # told when it is needed: another robot's muddle need not stop this one
+            edge.other_parent, edge.other_ns = (
+                parent,
+                stamp_ns,
+            )  # told when it is needed: another robot's muddle need not stop this one
             return
         if static:
             edge.stamps, edge.values = array("q"), array("d")
         edge.add(stamp_ns, values)
+        if self.history_s is not None:
+            edge.keep(round(self.history_s * _SECOND))
+
+    def newest_ns(self, child: str) -> int | None:
+        """The last stamp of a frame that moves; None for one that doesn't, or is not known."""
+        edge = self._edges.get(child.lstrip("/"))
+        return None if edge is None or edge.static else edge.newest_ns
+
+    def forget_moving(self) -> None:
+        """Forget all but the static transforms: time begins anew."""
+        self._edges = {child: edge for child, edge in self._edges.items() if edge.static}
+
+    def _moves(self, edge: _Edge, parent: str, stamp_ns: int, static: bool) -> bool:
+        """Whether a new edge takes the place of this one."""
+        if edge.parent == parent:
+            return edge.static and not static  # what moves beats what stands
+        if self.history_s is None:
+            return False
+        silent = edge.static or stamp_ns - edge.newest_ns > _SILENT_S * _SECOND
+        return static == edge.static and silent
+
+    def _given_up(self, edge: _Edge) -> bool:
+        """Whether it is long ago that the other parent was spoken of."""
+        return self.history_s is not None and edge.newest_ns - edge.other_ns > _SILENT_S * _SECOND
+
+    def _forget_silent(self, now_ns: int) -> None:
+        oldest = now_ns - _FORGOTTEN_AFTER * (self.history_s or 0.0) * _SECOND
+        gone = [child for child, edge in self._edges.items() if not edge.static and edge.newest_ns < oldest]
+        for child in gone:
+            del self._edges[child]
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> NDArray[np.float64]:
         """The transform (4, 4) of `source` in `target` at a stamp.
@@ -169,13 +226,13 @@ class TransformTree:
         if shared is None:
             raise TransformError(
                 f"frames '{target}' and '{source}' are not connected: '{target}' hangs under '{above_target[-1]}', "
-                f"'{source}' under '{above_source[-1]}'; record /tf and /tf_static whole, with the mounting of every "
-                "sensor"
+                f"'{source}' under '{above_source[-1]}'; publish (and record) /tf and /tf_static whole, with the "
+                "mounting of every sensor"
             )
         paths = above_source[: above_source.index(shared)], above_target[: above_target.index(shared)]
         for child in (c for path in paths for c in path):
             edge = self._edges[child]
-            if edge.other_parent:
+            if edge.other_parent and not self._given_up(edge):
                 raise TransformError(
                     f"frame '{child}' has two parents, '{edge.parent}' and '{edge.other_parent}'; stop one of the two "
                     "that publish it"
@@ -192,7 +249,7 @@ class TransformTree:
         if len(names) == 1 and names[0] not in (known := self.frames):
             raise TransformError(
                 f"no frame '{names[0]}' among the transforms{nearest(names[0], known)}; frames there are: "
-                f"{', '.join(known) or 'none (record /tf and /tf_static)'}"
+                f"{', '.join(known) or 'none (are /tf and /tf_static published, or recorded?)'}"
             )
         return names
 
@@ -205,9 +262,12 @@ class TransformTree:
     def _pose(self, child: str, stamp_ns: int) -> NDArray[np.float64]:
         before, after, share = self._bracket(child, stamp_ns)
         _, values = self._edges[child].sorted()
-        rotations = Rotation.from_quat(values[[before, after], 3:])
         pose = np.eye(4)
-        pose[:3, :3] = Slerp([0.0, 1.0], rotations)(share).as_matrix()
+        if before == after:
+            rotation = Rotation.from_quat(values[before, 3:])
+        else:
+            rotation = Slerp([0.0, 1.0], Rotation.from_quat(values[[before, after], 3:]))(share)
+        pose[:3, :3] = rotation.as_matrix()
         pose[:3, 3] = (1 - share) * values[before, :3] + share * values[after, :3]
         return pose
 

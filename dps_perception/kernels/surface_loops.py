@@ -27,7 +27,7 @@ _HALF = np.array([0.5])
 @compiled
 def measure_groups(  # type: ignore[no-untyped-def]
     band, begin, end, members, group_first, offsets, areas, first, starts, lengths, depth, width, near, farthest, x, y,
-    with_surface, xs, ys, zs, levels, spare, valid, stats, points, places,
+    rotation, with_surface, xs, ys, zs, levels, spare, valid, stats, points, places,
 ):  # fmt: skip
     """Measure the regions members[group_first[g]:group_first[g + 1]] of groups begin..end, as `surfaces.measure` says.
 
@@ -37,6 +37,7 @@ def measure_groups(  # type: ignore[no-untyped-def]
         depth: (H * W,).
         near, farthest: the depths that count, of every region (K,) up to another.
         x, y: rays of columns and rows.
+        rotation: (3, 3) float32, of the axes that `places` are along.
         valid, stats, points, places: of `Surfaces`, written to.
     """
     spread, quantiles = np.empty(1), np.empty(3)
@@ -64,7 +65,7 @@ def measure_groups(  # type: ignore[no-untyped-def]
             find_quantiles(own_x[:number], _HALF, own_levels, own_spare, spread)
             limit = np.float32(max(OUTLIER_MADS * spread[0], MIN_SPREAD * median))
             low, high = max(near, median - limit), min(farthest[k], median + limit)
-            number = _points(depth, runs, run_lengths, width, low, high, x, y, own_x, own_y, own_z)
+            number = _points(depth, runs, run_lengths, width, low, high, x, y, rotation, own_x, own_y, own_z)
             points[k] = number
             if number == 0:  # next to a depth of a million kilometres the median is that coarse
                 continue
@@ -98,16 +99,22 @@ def _depths(depth, starts, lengths, low, high, out):  # type: ignore[no-untyped-
 
 
 @compiled
-def _points(depth, starts, lengths, width, low, high, x, y, xs, ys, zs):  # type: ignore[no-untyped-def]
-    """Write the points of all runs whose depth is in low..high one after another; return how many."""
+def _points(depth, starts, lengths, width, low, high, x, y, rotation, xs, ys, zs):  # type: ignore[no-untyped-def]
+    """Write the points of all runs whose depth is in low..high, rotated, one after another; return how many."""
     number = 0
+    across_x, across_y, across_z = rotation[0, 0], rotation[1, 0], rotation[2, 0]
     for run in range(starts.size):
         row = starts[run] // width
         source, left, height = depth[starts[run] : starts[run] + lengths[run]], starts[run] - row * width, y[row]
         across = x[left : left + lengths[run]]
+        along_x = rotation[0, 1] * height + rotation[0, 2]
+        along_y = rotation[1, 1] * height + rotation[1, 2]
+        along_z = rotation[2, 1] * height + rotation[2, 2]
         for i in range(source.size):
-            z = source[i]
-            xs[number], ys[number], zs[number] = z * across[i], z * height, z
+            z, ray = source[i], across[i]
+            xs[number] = z * (across_x * ray + along_x)
+            ys[number] = z * (across_y * ray + along_y)
+            zs[number] = z * (across_z * ray + along_z)
             number += (z >= low) & (z <= high)
     return number
 

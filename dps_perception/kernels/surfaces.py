@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..camera import Intrinsics
 from .bands import as_input, count, in_bands
-from .cloud import rays
+from .cloud import OPTICAL, rays
 from .depth import DepthRule
 from .regions import Regions
 from .surface_loops import measure_groups
@@ -28,7 +28,7 @@ class Surfaces:
         stats: (K, 7) minimum, 5th percentile, median, 95th percentile, maximum, mean and standard deviation of these;
             NaN where there are none.
         points: (K,) pixels of the surface without outliers; 0 where no geometry was asked for.
-        places: (K, 3, 3) by axis x, y, z of the optical frame: median, 1st and 99th percentile of these; else NaN.
+        places: (K, 3, 3) by axis x, y, z of the frame asked for: median, 1st and 99th percentile of these; else NaN.
     """
 
     valid: NDArray[np.int64]
@@ -58,6 +58,7 @@ def measure(
     intrinsics: Intrinsics | None,
     with_surface: NDArray[np.bool_],
     scratch: Scratch,
+    pose: NDArray[np.float64] = OPTICAL,
 ) -> Surfaces:
     """Depth statistics of all regions, and of some the surface.
 
@@ -72,6 +73,7 @@ def measure(
         intrinsics: of this grid; None: no surfaces.
         with_surface: (K,) bool, whose surface to find.
         scratch: of the caller; not for two calls at a time.
+        pose: (4, 4) takes optical coordinates to those of `places`; by default they stay optical.
     """
     number = len(found)
     with_surface = with_surface & (intrinsics is not None)
@@ -87,9 +89,11 @@ def measure(
     members, first, offsets = _share_out(found.areas, with_surface)
     in_bands(
         measure_groups, len(first) - 1, members, first, offsets, found.areas, found.first, found.starts, found.lengths,
-        as_input(depth_m, np.float32).reshape(-1), depth_m.shape[1], near, farthest, x, y, with_surface,
-        *scratch.arrays(int(offsets[-1])), result.valid, result.stats, result.points, result.places,
+        as_input(depth_m, np.float32).reshape(-1), depth_m.shape[1], near, farthest, x, y,
+        as_input(pose[:3, :3], np.float32), with_surface, *scratch.arrays(int(offsets[-1])),
+        result.valid, result.stats, result.points, result.places,
     )  # fmt: skip
+    result.places[...] += pose[:3, 3, None]  # here, in float64: a map's origin may be far away
     return result
 
 

@@ -10,6 +10,8 @@ from ..errors import ConfigError, nearest
 
 BACKBONES = ("resnet18", "resnet50", "swin_t", "swin_b")
 NORMS = ("none", "batch")
+LIMITS = {"channels": 4096, "num_classes": 255, "num_queries": 10_000, "num_groups": 1000, "max_depth_m": 10_000}
+"""A damaged or hostile file must not ask for all memory; panoptic ids hold 255 classes."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,11 @@ class EfficientDPSConfig:
         for name, value, allowed in (("backbone", self.backbone, BACKBONES), ("norm", self.norm, NORMS)):
             if value not in allowed:
                 raise ConfigError(f"{name} '{value}' is not one of {', '.join(allowed)}{nearest(value, allowed)}")
-        for name in ("channels", "num_classes", "num_queries", "num_groups", "max_depth_m"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be positive")
+        for name, most in LIMITS.items():
+            if not 0 < getattr(self, name) <= most:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be positive, and at most {most}")
+            if name != "max_depth_m" and not isinstance(getattr(self, name), int):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be a whole number")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

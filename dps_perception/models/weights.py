@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -12,19 +14,20 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
 
 from ..errors import ConfigError, ModelLoadError, nearest
 from ..files import replacing, sha256_of
 from ..labels import LabelSpace
 from .config import EfficientDPSConfig
 from .efficientdps import EfficientDPS
+from .model_files import check_model_file, check_tensor_list, metadata_from_json
 
 FORMAT = 1
 METADATA_KEY = "dps_perception"
 FAMILIES = ("efficientdps",)
 TRAINING_ONLY = ("auxiliary.",)
 DEFAULT_WEIGHTS = "efficientdps_r18_street"
+MAX_INPUT_SIDE_PX = 8192
 
 
 @dataclass(frozen=True)
@@ -79,20 +82,24 @@ def find_weights(name: str | Path) -> Path:
     """A path, the name of shipped weights, or "" for the default ones -> an existing file.
 
     Raises:
-        ModelLoadError: there is no such file; shipped names are listed.
+        ModelLoadError: there is no such file (shipped names are listed), or it is none that may be read.
     """
     if str(name) == "":
         path = default_weights()
     else:
-        path = Path(name).expanduser()
-        if path.name == str(name) and not path.suffix and not path.exists():
-            path = default_weights().with_name(f"{name}.safetensors")
-    if not path.is_file():
+        try:
+            path = Path(name).expanduser()
+            if path.name == str(name) and not path.suffix and not path.exists():
+                path = default_weights().with_name(f"{name}.safetensors")
+        except (OSError, RuntimeError) as error:  # a name too long, no such user
+            raise ModelLoadError(f"weights '{str(name)[:100]}' can't be looked for: {str(error)[:100]}") from error
+    if not path.exists():
         names = shipped_weights()
         raise ModelLoadError(
             f"no weights file '{path}'{nearest(str(name), names)} Give a .safetensors file that dps_train wrote, "
             f"or one of the shipped: {', '.join(names) or 'none'}"
         )
+    check_model_file(path)
     return path
 
 
@@ -140,10 +147,12 @@ def read_info(path: Path | str) -> ModelInfo:
     """What a weights file says about itself, without reading its tensors.
 
     Raises:
-        ModelLoadError: missing, truncated, not ours, or of another family.
+        ModelLoadError: missing, truncated, not ours, another family, or tensors that don't fit its own config.
     """
     path = Path(path)
-    return replace(_info(path, _read(path, tensors=False)[1]), weights_sha256=sha256_of(path))
+    with _opened(path) as file:
+        info, _ = _checked(path, file)
+    return replace(info, weights_sha256=sha256_of(path))
 
 
 def load_weights(path: Path | str) -> tuple[EfficientDPS, ModelInfo]:
@@ -153,36 +162,45 @@ def load_weights(path: Path | str) -> tuple[EfficientDPS, ModelInfo]:
         ModelLoadError: missing, truncated, not ours, another family, or tensors that don't fit its own config.
     """
     path = Path(path)
-    tensors, metadata = _read(path)
-    info = _info(path, metadata)
-    with torch.device("meta"):
-        network = EfficientDPS(info.config)
+    with _opened(path) as file:
+        info, network = _checked(path, file)
+        expected = network.state_dict()
+        tensors = {name: file.get_tensor(name) for name in expected}
     network.to_empty(device="cpu")
-    expected = network.state_dict()
-    problems = [f"lacks {k}" for k in expected if k not in tensors] + [
-        f"has unknown {k}" for k in tensors if k not in expected
-    ]
-    problems += [
-        f"{k} is {tuple(tensors[k].shape)}, expected {tuple(v.shape)}"
-        for k, v in expected.items()
-        if k in tensors and tensors[k].shape != v.shape
-    ]
-    if problems:
-        raise ModelLoadError(
-            f"{path} does not fit its own config: {'; '.join(problems[:3])} ({len(problems)} in all). Train it again"
-        )
     network.load_state_dict({k: v.to(expected[k].dtype) for k, v in tensors.items()})
     network.reset_constants()
     return network.eval(), replace(info, weights_sha256=sha256_of(path))
 
 
-def _read(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    if not path.is_file():
+def _checked(path: Path, file: Any) -> tuple[ModelInfo, EfficientDPS]:
+    """What an open file says, and its network without memory, compared with the tensors that the file lists."""
+    info = _info(path, file.metadata() or {})
+    with torch.device("meta"):
+        network = EfficientDPS(info.config)
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    problems = [f"lacks {k}" for k in expected if k not in shapes]
+    problems += [f"has unknown {k[:60]}" for k in shapes if k not in expected]
+    problems += [
+        f"{k} is {shapes[k]}, expected {shape}" for k, shape in expected.items() if k in shapes and shapes[k] != shape
+    ]
+    if problems:
+        raise ModelLoadError(
+            f"{path} does not fit its own config: {'; '.join(problems[:3])} ({len(problems)} in all). Train it again"
+        )
+    return info, network
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The file, open for reading; nothing of its tensors is read by that."""
+    if not path.exists():
         raise ModelLoadError(f"no weights file '{path}'")
+    check_model_file(path, (".safetensors",))
+    check_tensor_list(path)
     try:
         with safe_open(path, framework="pt") as file:
-            names = file.keys() if tensors else ()
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            yield file
     except (SafetensorError, OSError) as error:
         raise ModelLoadError(
             f"{path} is not a whole safetensors file ({error}); it may be truncated: copy or download it again"
@@ -192,11 +210,7 @@ def _read(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], Mapping[
 def _info(path: Path, metadata: Mapping[str, str]) -> ModelInfo:
     if METADATA_KEY not in metadata:
         raise ModelLoadError(f"{path} has no '{METADATA_KEY}' metadata: it was not written by dps_train")
-    try:
-        data = json.loads(metadata[METADATA_KEY])
-    except ValueError as error:
-        raise ModelLoadError(f"{path} has damaged metadata: {error}") from error
-    return info_of(path, data)
+    return info_of(path, metadata_from_json(path, metadata[METADATA_KEY]))
 
 
 def info_of(path: Path, data: Mapping[str, Any]) -> ModelInfo:
@@ -225,7 +239,8 @@ def info_of(path: Path, data: Mapping[str, Any]) -> ModelInfo:
             training=dict(data["training"]),
             scores=dict(data["scores"]),
         )
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        _check_numbers(info)
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError, ConfigError) as error:
         raise ModelLoadError(f"{path} has damaged metadata: {error}") from error
     if len(info.label_space) != info.config.num_classes:
         raise ModelLoadError(
@@ -233,3 +248,15 @@ def info_of(path: Path, data: Mapping[str, Any]) -> ModelInfo:
             f"its network {info.config.num_classes}"
         )
     return info
+
+
+def _check_numbers(info: ModelInfo) -> None:
+    """Refuse sizes and distances that would take all memory, or put all points at nothing."""
+    if not all(0 < side <= MAX_INPUT_SIDE_PX for side in info.input_size):
+        raise ValueError(f"input_size {info.input_size}, each side must be 1 to {MAX_INPUT_SIDE_PX}")
+    distances = info.focal_px, info.min_depth_m, info.max_depth_m
+    if not (all(map(math.isfinite, distances)) and info.focal_px > 0 and 0 <= info.min_depth_m < info.max_depth_m):
+        raise ValueError(
+            f"focal_px {info.focal_px}, depth {info.min_depth_m} to {info.max_depth_m} m; all must be finite, the "
+            "focal length positive, the depths in order"
+        )

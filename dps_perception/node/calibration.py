@@ -1,4 +1,4 @@
-"""The CameraInfo of the grid of the outputs; how one is read is in `data.calibration`."""
+"""CameraInfo of images without distortion: that of the outputs' grid; how one is read is in `data.calibration`."""
 
 from __future__ import annotations
 
@@ -6,28 +6,40 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from ..data.calibration import of_sent_pixels
+from ..camera import Intrinsics
+from ..data.calibration import has_projection, intrinsics_of
+
+
+def pinhole_camera_info(
+    intrinsics: Intrinsics, header: Header, stereo_px: tuple[float, float] = (0.0, 0.0)
+) -> CameraInfo:
+    """The calibration of an image without distortion: K is the left part of P, D is zero, R is the identity.
+
+    `stereo_px` are P's Tx and Ty [pixels * metres].
+    """
+    matrix = intrinsics.matrix()
+    return CameraInfo(
+        header=header,
+        height=intrinsics.height,
+        width=intrinsics.width,
+        distortion_model="plumb_bob",
+        d=[0.0] * 5,
+        k=matrix.ravel(),
+        r=np.eye(3).ravel(),
+        p=np.hstack([matrix, [[stereo_px[0]], [stereo_px[1]], [0.0]]]).ravel(),
+    )
 
 
 def scaled_camera_info(source: CameraInfo, size_hw: tuple[int, int], header: Header) -> CameraInfo:
-    """The source's calibration for its image resized to `size_hw`; binning and ROI are worked into K and P."""
-    height, width = size_hw
-    message = CameraInfo(
-        header=header,
-        height=height,
-        width=width,
-        distortion_model=source.distortion_model,
-        d=source.d,
-        r=source.r,
-    )
-    k, p = source.k, source.p
-    if k[0] > 0 and k[4] > 0:
-        message.k = of_sent_pixels(source, k[0], k[4], k[2], k[5]).resized(height, width).matrix().ravel()
-    if p[0] > 0 and p[5] > 0:
-        moved = of_sent_pixels(source, p[0], p[5], p[2], p[6]).resized(height, width)
-        matrix = np.array(p, np.float64).reshape(3, 4)
-        matrix[:, :3] = moved.matrix()
-        matrix[0, 3] *= moved.fx / p[0]  # Tx = -fx * baseline
-        matrix[1, 3] *= moved.fy / p[5]
-        message.p = matrix.ravel()
-    return message
+    """The calibration of the source's rectified image, resized to `size_hw`; binning and ROI are worked in.
+
+    Whoever reads it as that of a raw image or as that of a rectified one gets the same rays: the source's P (or its K,
+    where P is not set) is both K and P.
+
+    Raises:
+        CameraInfoError: the source is unusable.
+    """
+    found = intrinsics_of(source).resized(*size_hw)
+    p = source.p
+    stereo = (p[3] * found.fx / p[0], p[7] * found.fy / p[5]) if has_projection(source) else (0.0, 0.0)  # -f * baseline
+    return pinhole_camera_info(found, header, stereo)

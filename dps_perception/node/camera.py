@@ -1,19 +1,32 @@
-"""What the node has once for each camera: subscriptions, publishers and books; the model is shared by all."""
+"""What the node has once for each camera: subscriptions, publishers, tracks and books; the model is shared by all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo
 
-from ..models.weights import ModelInfo
+from .decode import Decoder
 from .diagnostics import Health, InputSituation
 from .inputs import Inputs
+from .intake import Intake
+from .motion import Motion
 from .outputs import Outputs
 from .parameters import Parameters
+from .transforms import Transforms
 from .worker import Counts
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a camera's frames pass through, from configure to cleanup."""
+
+    intake: Intake
+    motion: Motion
+    outputs: Outputs
 
 
 class Camera:
@@ -24,7 +37,7 @@ class Camera:
             camera, whose topics are `image` and `~/panoptic`.
         enabled: False while switched off by service.
         inputs: its subscriptions.
-        outputs: its publishers, from configure to cleanup.
+        line: see there; None outside configure to cleanup.
         health: its books.
 
     Args:
@@ -48,7 +61,7 @@ class Camera:
         self.name = name
         self.enabled = True
         self.health = Health(counts)
-        self.outputs: Outputs | None = None
+        self.line: Line | None = None
         self._node = node
         self._warn = warn
         self.inputs = Inputs(node, name, parameters, lambda image, info: on_frame(self, image, info), self.warn)
@@ -59,20 +72,17 @@ class Camera:
             self.health.qos_error = text
         self._warn(self.name, kind, text)
 
-    def open(self, parameters: Parameters) -> None:
-        """Make the publishers."""
-        self.outputs = Outputs(self._node, self.name, parameters, self.warn)
+    def open(self, parameters: Parameters, decoder: Decoder, transforms: Transforms) -> None:
+        """Make the publishers, and what leads to them."""
+        intake = Intake(decoder, self.health, self.warn, lambda: self.inputs.image_topic)
+        motion = Motion(transforms, self.health, self.warn)
+        self.line = Line(intake, motion, Outputs(self._node, self.name, parameters, self.warn))
 
     def close(self) -> None:
         """Destroy the publishers."""
-        outputs, self.outputs = self.outputs, None
-        if outputs is not None:
-            outputs.close()
-
-    def announce(self, model: ModelInfo, parameters: Parameters) -> None:
-        """Publish what the numbers mean."""
-        if self.outputs is not None:
-            self.outputs.publish_info(model, parameters, self._node.get_clock().now().to_msg())
+        line, self.line = self.line, None
+        if line is not None:
+            line.outputs.close()
 
     def situation(self, state: str) -> InputSituation:
         """For diagnostics; `state` is the node's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import cv2
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
+from ..data import yuv
+from ..data.image_bytes import check_size, claimed_size, ends_early
 from ..errors import DpsError, ImageError, nearest
 
 _COPY_FREE: dict[str, tuple[int, int | None]] = {  # channels, OpenCV's conversion to RGB (None: it is RGB)
@@ -21,11 +24,12 @@ _COPY_FREE: dict[str, tuple[int, int | None]] = {  # channels, OpenCV's conversi
     "mono8": (1, cv2.COLOR_GRAY2RGB),
     "8UC1": (1, cv2.COLOR_GRAY2RGB),
 }
-_BRIDGED = {"mono16": 2, "rgb16": 6, "bgr16": 6, "rgba16": 8, "bgra16": 8, "yuv422": 2, "yuv422_yuy2": 2} | {
-    f"bayer_{pattern}{bits}": bits // 8 for pattern in ("rggb", "bggr", "gbrg", "grbg") for bits in (8, 16)
-}
-BYTES_PER_PIXEL = {name: channels for name, (channels, _) in _COPY_FREE.items()} | _BRIDGED
-ENCODINGS = tuple(BYTES_PER_PIXEL)
+_BAYER = {f"bayer_{pattern}{bits}": bits // 8 for pattern in ("rggb", "bggr", "gbrg", "grbg") for bits in (8, 16)}
+_BRIDGED = {"mono16": 2, "rgb16": 6, "bgr16": 6, "rgba16": 8, "bgra16": 8} | _BAYER
+_BYTES_PER_PIXEL = {name: channels for name, (channels, _) in _COPY_FREE.items()} | _BRIDGED
+_LONGEST_NAME = 60  # of what a message claims, in errors
+_LEAST_BAYER = 3  # OpenCV takes colours from neighbours and leaves smaller images black
+ENCODINGS = (*_BYTES_PER_PIXEL, *yuv.ENCODINGS)
 
 
 class BridgeError(DpsError):
@@ -35,8 +39,9 @@ class BridgeError(DpsError):
 class Decoder:
     """Turns image messages into (H, W, 3) uint8 RGB arrays.
 
-    8 bit colour and grey are read from the message's memory as they are (rgb8 without any copy); all else, and
-    compressed images, go through cv_bridge. 8UC1, 8UC3 and 8UC4 are taken as grey, BGR and BGRA, as OpenCV means them.
+    8 bit colour and grey are read from the message's memory as they are (rgb8 without any copy), and so is YUV, of
+    which cv_bridge knows only a part. All else, and compressed images, go through cv_bridge. 8UC1, 8UC3 and 8UC4 are
+    taken as grey, BGR and BGRA, as OpenCV means them. Nothing is allocated before the sizes are known to fit.
 
     Raises:
         BridgeError: cv_bridge is missing or does not fit NumPy or OpenCV here.
@@ -49,12 +54,15 @@ class Decoder:
         """Decode; the array may share the message's memory.
 
         Raises:
-            ImageError: zero size, step or buffer too small, unknown encoding, or undecodable data.
+            ImageError: zero or excessive size, step or buffer too small, unknown encoding, or undecodable data.
         """
         return self._compressed(message) if isinstance(message, CompressedImage) else self._raw(message)
 
     def _raw(self, message: Image) -> NDArray[np.uint8]:
         check_layout(message)
+        if message.encoding in yuv.ENCODINGS:
+            data = np.frombuffer(message.data, np.uint8)
+            return yuv.yuv_to_rgb(message.encoding, data, message.height, message.width, message.step)
         if message.encoding not in _COPY_FREE:
             try:
                 return np.asarray(self._bridge.imgmsg_to_cv2(message, "rgb8"), np.uint8)
@@ -72,43 +80,71 @@ class Decoder:
         return np.asarray(cv2.cvtColor(rows, conversion), np.uint8)
 
     def _compressed(self, message: CompressedImage) -> NDArray[np.uint8]:
-        if "compressedDepth" in message.format:
-            raise ImageError(f"format '{message.format}' holds depth; give a colour image (jpeg or png)")
+        name = message.format[:_LONGEST_NAME]
+        if "compressedDepth" in name:
+            raise ImageError(f"format '{name}' holds depth; give a colour image (jpeg or png)")
+        data = bytes(message.data)
+        try:
+            claimed = claimed_size(data)
+        except ImageError as error:
+            raise ImageError(_undecodable(message, str(error))) from error
+        check_size(*claimed)
+        if ends_early(data):
+            raise ImageError(_undecodable(message, "its end is missing"))
         try:
             decoded = self._bridge.compressed_imgmsg_to_cv2(message)
         except (TypeError, ValueError, RuntimeError, cv2.error) as error:
             raise ImageError(_undecodable(message, str(error))) from error
-        if decoded is None:
+        if decoded is None or decoded.shape[:2] != claimed:
             raise ImageError(_undecodable(message, "not a whole jpeg or png"))
+        mosaic = message.format.partition(";")[0].strip()
+        if decoded.ndim == 2 and mosaic in _BAYER:  # what image_transport makes of a bayer image as png
+            return self._raw(_as_message(decoded, mosaic))
         if decoded.dtype == np.uint16:
             decoded = (decoded >> 8).astype(np.uint8)
         channels = 1 if decoded.ndim == 2 else decoded.shape[2]
         if decoded.dtype != np.uint8 or channels not in (1, 3, 4):
-            raise ImageError(f"format '{message.format}' decodes to {channels} channels of {decoded.dtype}; send 8 bit")
+            raise ImageError(f"format '{name}' decodes to {channels} channels of {decoded.dtype}; send 8 bit")
         code = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}[channels]
         return np.asarray(cv2.cvtColor(decoded, code), np.uint8)
 
 
 def check_layout(message: Image) -> None:
-    """Raise ImageError where size, encoding, step and buffer don't fit together."""
-    if message.height == 0 or message.width == 0:
-        raise ImageError(f"image is {message.width}x{message.height}; the camera driver sent no pixels")
-    if message.encoding not in BYTES_PER_PIXEL:
+    """Raise ImageError where size, encoding, step and buffer don't fit together, or the size is excessive."""
+    check_size(message.height, message.width)
+    if message.encoding not in ENCODINGS:
+        name = message.encoding[:_LONGEST_NAME]
         raise ImageError(
-            f"encoding '{message.encoding}' is unknown{nearest(message.encoding, ENCODINGS)} "
+            f"encoding '{name}' is unknown{nearest(name, ENCODINGS)} "
             f"Convert it (image_proc) or send one of: {', '.join(ENCODINGS)}"
         )
-    least = message.width * BYTES_PER_PIXEL[message.encoding]
+    if message.encoding in _BAYER and min(message.height, message.width) < _LEAST_BAYER:
+        raise ImageError(
+            f"image is {message.width}x{message.height}; {message.encoding} needs {_LEAST_BAYER}x{_LEAST_BAYER} pixels"
+        )
+    least = least_step(message.encoding, message.width)
     if message.step < least:
         raise ImageError(
             f"step {message.step} is less than {message.width} pixels of {message.encoding} ({least} bytes); "
             "the camera driver fills the message wrongly"
         )
-    if len(message.data) < message.height * message.step:
+    needed = needed_bytes(message.encoding, message.height, message.step)
+    if len(message.data) < needed:
         raise ImageError(
             f"{len(message.data)} bytes of data, but height {message.height} x step {message.step} needs "
-            f"{message.height * message.step}; the image is truncated"
+            f"{needed}{' with the colour plane' if needed > message.height * message.step else ''}; "
+            "the image is truncated"
         )
+
+
+def least_step(encoding: str, width: int) -> int:
+    """Bytes that a row of `width` pixels needs, in one of `ENCODINGS`."""
+    return yuv.least_step(encoding, width) if encoding in yuv.ENCODINGS else width * _BYTES_PER_PIXEL[encoding]
+
+
+def needed_bytes(encoding: str, height: int, step: int) -> int:
+    """Bytes of data of an image of `height` rows, in one of `ENCODINGS`."""
+    return yuv.needed_bytes(encoding, height, step) if encoding in yuv.ENCODINGS else height * step
 
 
 def stamp_ns(message: Any) -> int:
@@ -116,9 +152,17 @@ def stamp_ns(message: Any) -> int:
     return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
 
 
+def _as_message(pixels: NDArray[Any], encoding: str) -> Image:
+    """An Image of (H, W) pixels in native byte order."""
+    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
+    message.step, message.is_bigendian = pixels.shape[1] * pixels.itemsize, int(sys.byteorder == "big")
+    message.data.frombytes(np.ascontiguousarray(pixels).tobytes())
+    return message
+
+
 def _undecodable(message: CompressedImage, why: str) -> str:
     return (
-        f"{len(message.data)} bytes of format '{message.format}' can't be decoded ({why}); "
+        f"{len(message.data)} bytes of format '{message.format[:_LONGEST_NAME]}' can't be decoded ({why}); "
         "send jpeg or png, and check the link for lost bytes"
     )
 

@@ -38,7 +38,7 @@ from .demo_images import (
 )
 from .demo_measure import busiest_stamp, latencies_ms, read_model, score_drive, shown_frames
 from .demo_processes import Children, ros_environment, stop_requests_as_interrupts
-from .demo_session import Recording, Session, session
+from .demo_session import DEMO_PARAMETERS, Recording, Session, session
 
 CAMERA, DRIVE = "camera images", "street drive"
 DRIVE_SEED = 3_000_000
@@ -134,7 +134,8 @@ def play(args: argparse.Namespace, images: Sequence[CameraImage]) -> dict[str, R
     recordings = {}
     with Children(args.out / "log", environment) as children, session(children) as ros:
         print(f"Starting dps_node in ROS domain {environment['ROS_DOMAIN_ID']}", flush=True)
-        ros.start_node(args.weights)
+        # A JSON string is a YAML string: what is in the path can't change its meaning.
+        ros.start_node(DEMO_PARAMETERS | ({"weights": json.dumps(args.weights)} if args.weights else {}))
         write_camera_bag(args.out / "camera_images", images)
         bags = {CAMERA: args.out / "camera_images", DRIVE: street_drive(args, children, ros)}
         ros.wait_until_active()

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.bag import BagReader, header_stamp_ns
-from ..data.bag_messages import decode_depth, decode_raw, decode_rgb
+from ..data.bag_messages import decode_depth, decode_raw, decode_rgb, label_space_of
 from ..data.drive_bag import DRIVE_TOPICS
 from ..errors import DatasetError
 from ..evaluation import Evaluator, Scores
 from ..evaluation.depth import DepthSums, has_depth
-from ..labels import ClassInfo, LabelSpace
+from ..labels import LabelSpace
 from .demo_session import PER_FRAME, Recording, output
 
 STAGES = ("decode", "preprocess", "inference", "fusion", "publish", "processing")
@@ -71,11 +71,7 @@ def read_model(reader: BagReader) -> Model:
             raise DatasetError(f"recording '{reader.path}' holds no message of {topic}")
         found[topic] = reader.deserialize(message)
     info, stats = found[output("panoptic_info")], found[output("stats")]
-    classes = tuple(
-        ClassInfo(c.name, bool(c.is_thing), (round(c.color.r * 255), round(c.color.g * 255), round(c.color.b * 255)))
-        for c in info.classes
-    )
-    return Model(info.model_id, info.weights_sha256, stats.backend, stats.precision, LabelSpace(info.model_id, classes))
+    return Model(info.model_id, info.weights_sha256, stats.backend, stats.precision, label_space_of(info))
 
 
 def score_drive(reader: BagReader, label_space: LabelSpace) -> Scores:

@@ -27,8 +27,8 @@ class ChildError(DpsError):
     """A child process ended when it should not have, or could not be started."""
 
 
-def fast_dds_profile() -> Path:
-    """The Fast DDS profile for large messages: installed, or in the repository.
+def config_file(name: str) -> Path:
+    """A file of the folder `config`, such as the Fast DDS profile for large messages: installed, or in the repository.
 
     Raises:
         ChildError: it is nowhere.
@@ -37,9 +37,9 @@ def fast_dds_profile() -> Path:
     with contextlib.suppress(PackageNotFoundError, LookupError):  # LookupError: no ament index at all
         places.append(Path(get_package_share_directory("dps_perception")))
     for place in places:
-        if (place / "config" / "fastdds.xml").exists():
-            return place / "config" / "fastdds.xml"
-    raise ChildError(f"config/fastdds.xml is not in {', '.join(map(str, places))}; install the package again")
+        if (place / "config" / name).exists():
+            return place / "config" / name
+    raise ChildError(f"config/{name} is not in {', '.join(map(str, places))}; install the package again")
 
 
 def free_domain_id() -> int:
@@ -59,10 +59,15 @@ def free_domain_id() -> int:
 
 def ros_environment() -> dict[str, str]:
     """Environment variables for all processes of the demo: a domain of their own, and images that get through."""
+    alone = {"ROS_DOMAIN_ID": str(free_domain_id()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    return alone | large_message_environment()
+
+
+def large_message_environment() -> dict[str, str]:
+    """Environment variables with which images get through to other processes; a profile that is set stays."""
+    set_already = os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE") or os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE")
     variables = {
-        "ROS_DOMAIN_ID": str(free_domain_id()),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "FASTDDS_DEFAULT_PROFILES_FILE": str(fast_dds_profile()),
+        "FASTDDS_DEFAULT_PROFILES_FILE": set_already or str(config_file("fastdds.xml")),
         "PYTHONUNBUFFERED": "1",
         # glibc gives big buffers back to the system after each message, and page faults them in again.
         "MALLOC_MMAP_THRESHOLD_": _ROOM_FOR_IMAGES,
@@ -96,18 +101,25 @@ class Children:
         with uninterrupted():
             self.stop(*self._processes)
 
-    def start(self, name: str, module: str, *arguments: str, show: bool = False) -> None:
+    def start(self, name: str, module: str, *arguments: str, show: bool = False, show_errors: bool = False) -> None:
         """Run `python -m module arguments...` in a process group of its own, so that Ctrl-C reaches only us.
 
-        Its output goes to its log, or where ours goes if `show`.
+        Its output goes to its log, or where ours goes if `show`; with `show_errors` only stdout goes to its log.
         """
+        self._start(name, [sys.executable, "-m", module, *arguments], show, show or show_errors)
+
+    def start_program(self, name: str, *words: str) -> None:
+        """Run another program than ours in the same way."""
+        self._start(name, list(words), False, False)
+
+    def _start(self, name: str, words: list[str], show: bool, show_errors: bool) -> None:
         # An interrupt while the process is being made would lose it.
         with self.log(name).open("wb") as log, uninterrupted():
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=None if show else log,
-                stderr=None if show else subprocess.STDOUT,
+                stderr=None if show_errors else subprocess.STDOUT,
                 env=self._environment,
                 start_new_session=True,
             )
@@ -122,8 +134,26 @@ class Children:
         telling = [line for line in lines if "error" in line.lower() or "failed" in line.lower()]
         return (telling or lines or ["it said nothing"])[-1]
 
+    def started(self, name: str) -> bool:
+        """Whether there is such a child, ended or not."""
+        return name in self._processes
+
     def running(self, name: str) -> bool:
         return self._processes[name].poll() is None
+
+    def pid(self, name: str) -> int:
+        return self._processes[name].pid
+
+    def send(self, name: str, number: int) -> None:
+        """Send a signal to a child alone, not to what it started."""
+        self._processes[name].send_signal(number)
+
+    def wait(self, name: str, timeout_s: float) -> int | None:
+        """Status of a child that ends within this time, negative where a signal ended it; None where it goes on."""
+        try:
+            return self._processes[name].wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
 
     def cpu_s(self, name: str) -> float:
         """User and system time that a child has used [s]."""
@@ -148,18 +178,23 @@ class Children:
             self.check(name)
         return status == 0
 
-    def stop(self, *names: str) -> None:
-        """End children and whatever they started: SIGINT, after a while SIGTERM, and then SIGKILL."""
+    def stop(self, *names: str, patience_s: float = 0.0) -> int:
+        """End children and whatever they started: SIGINT, after a while SIGTERM, and then SIGKILL.
+
+        `patience_s` is for children that have much to write after SIGINT. Returns the first status that is not 0, of
+        those that there are.
+        """
         processes = [self._processes.pop(name) for name in names]
-        for number, patience_s in STOP_STEPS:
+        for number, usual_s in STOP_STEPS:
             for process in processes:
                 if process.poll() is None:
                     self._signal(process.pid, number)
-            end = time.monotonic() + patience_s
+            end = time.monotonic() + (max(usual_s, patience_s) if number == signal.SIGINT else usual_s)
             while any(process.poll() is None for process in processes) and time.monotonic() < end:
                 time.sleep(0.02)
         for process in processes:
             self._signal(process.pid, signal.SIGKILL)  # what it left running
+        return next((process.returncode for process in processes if process.returncode), 0)
 
     @staticmethod
     def _signal(group: int, number: int) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,12 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
+from dps_msgs.msg import PipelineStats
+
 from ..data.bag import BagReader, BagWriter
 from ..data.drive_bag import DRIVE_TOPICS
 from .demo_processes import ChildError, Children
+from .live_stats import RunStats
 from .recorder import Recorder
 from .spin import spin_until
 
@@ -30,6 +32,13 @@ LATCHED = ("panoptic_info",)
 START_TIMEOUT_S = 180.0
 FRAME_TIMEOUT_S = 60.0
 POINT_STRIDE = 2
+DEMO_PARAMETERS = {
+    "point_stride": str(POINT_STRIDE),
+    "qos_input": "reliable",
+    "qos_input_depth": "10",
+    "qos_output": "reliable",
+    "qos_output_depth": "10",
+}
 
 
 def output(name: str) -> str:
@@ -69,22 +78,19 @@ class Session:
         self._node = node
         self._executor = executor
 
-    def start_node(self, weights: str) -> None:
-        """Start `dps_node`; it loads its model while we do other things."""
-        # A JSON string is a YAML string: what is in the path can't change its meaning.
-        parameters = {"weights": json.dumps(weights)} if weights else {}
-        parameters |= {
-            "point_stride": str(POINT_STRIDE),
-            "qos_input": "reliable",
-            "qos_input_depth": "10",
-            "qos_output": "reliable",
-            "qos_output_depth": "10",
-        }
+    def start_node(
+        self,
+        parameters: Mapping[str, str],
+        image: str = DRIVE_TOPICS.image,
+        camera_info: str = DRIVE_TOPICS.camera_info,
+        params_file: Path | None = None,
+    ) -> None:
+        """Start `dps_node`; it loads its model while we do other things. Values of parameters are YAML."""
         self._children.start(
             "dps_node",
             "dps_perception.node.main",
-            "--ros-args",
-            *("-r", f"image:={DRIVE_TOPICS.image}", "-r", f"camera_info:={DRIVE_TOPICS.camera_info}"),
+            *("--ros-args", "-r", f"image:={image}", "-r", f"camera_info:={camera_info}"),
+            *(("--params-file", str(params_file)) if params_file else ()),
             *(word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")),
         )
 
@@ -96,8 +102,8 @@ class Session:
             reason = log.split("configure failed:", 1)[1].strip().splitlines()[0]
             raise ChildError(f"dps_node can't be configured: {reason}")
 
-    def wait_until_active(self) -> None:
-        """Wait until the model is loaded and warmed up.
+    def wait_until_active(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Wait until the model is loaded and warmed up, or until `stopped()`.
 
         Raises:
             ChildError: the node ended, can't be configured, or takes too long.
@@ -106,6 +112,8 @@ class Session:
         end = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < end:
             self.check_node()
+            if stopped():
+                return
             if client.service_is_ready():
                 answer = client.call_async(GetState.Request())
                 spin_until(self._executor, answer.done, 2.0)
@@ -172,6 +180,24 @@ class Session:
             strangers={topic: sum(s not in wanted for s in recorder.stamps_ns[topic]) for topic in outputs},
             seconds=ended - started[0] if started else 0.0,
         )
+
+    def listen_to_stats(self) -> RunStats:
+        """Sums up what comes on ~/stats from now on, while this session spins."""
+        stats = RunStats()
+        topic = output("stats")
+        self._node.create_subscription(PipelineStats, topic, lambda m: stats.add(m, time.monotonic()), 50)
+        return stats
+
+    def subscribers(self, name: str) -> int:
+        """How many subscribe to an output, in all processes."""
+        return int(self._node.count_subscribers(output(name)))
+
+    def spin_once(self) -> None:
+        self._executor.spin_once(timeout_sec=0.1)
+
+    def wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Spin until the condition holds; False where it still doesn't after that time."""
+        return spin_until(self._executor, condition, timeout_s)
 
     def _spin(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
         if not spin_until(self._executor, condition, timeout_s):

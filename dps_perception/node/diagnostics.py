@@ -42,9 +42,12 @@ class Health:
 
     Attributes:
         calibration_error: why the last CameraInfo was refused; empty where it was taken.
+        distortion: why `rectify` seems to be set wrongly for this camera; empty where it does not.
         age_s: node clock less stamp when the last frame was published; NaN before, or while that clock has not started.
         last_error: text of the last frame's failure ever since activation.
         qos_error: text of the last QoS that could not match.
+        transform_error: why the last 3D outputs were withheld for want of a transform; empty where they were not.
+        transform_failures: in how many frames they were.
     """
 
     def __init__(self, counts: Callable[[], Counts], clock: Callable[[], float] = time.monotonic) -> None:
@@ -55,9 +58,12 @@ class Health:
     def reset(self) -> None:
         """Forget all; at activation."""
         self.calibration_error = ""
+        self.distortion = ""
         self.age_s = math.nan
         self.last_error = ""
         self.qos_error = ""
+        self.transform_error = ""
+        self.transform_failures = 0
         self._failed_at = -math.inf
         self._done: deque[float] = deque(maxlen=1000)
 
@@ -65,6 +71,11 @@ class Health:
         """A frame was published."""
         self.age_s = age_s
         self._done.append(self._clock())
+
+    def transform_failed(self, error: str) -> None:
+        """The 3D outputs of a frame were withheld for want of a transform."""
+        self.transform_error = error
+        self.transform_failures += 1
 
     def frame_failed(self, error: str) -> None:
         """A frame could not be processed."""
@@ -157,6 +168,8 @@ def _input(name: str, health: Health, situation: InputSituation) -> DiagnosticSt
         level, text = ERROR, health.calibration_error
     elif situation.without_camera_info:
         level, text = WARN, f"no camera_info matches; is {situation.camera_info_topic} the camera's? 2D only"
+    elif health.distortion:
+        level, text = WARN, health.distortion
     values = {
         "image": situation.image_topic,
         "camera_info": situation.camera_info_topic,
@@ -173,6 +186,8 @@ def _processing(name: str, health: Health, situation: InputSituation) -> Diagnos
         text = situation.state
     elif health.failing:
         level, text = ERROR, health.last_error
+    elif health.transform_error:
+        level, text = WARN, health.transform_error
     values = {
         "state": situation.state,
         "rate [Hz]": f"{health.rate_hz:.2f}",
@@ -182,6 +197,8 @@ def _processing(name: str, health: Health, situation: InputSituation) -> Diagnos
         "frames dropped": str(counts.dropped),
         "last error": health.last_error,
         "qos": health.qos_error,
+        "frames without transform": str(health.transform_failures),
+        "transform": health.transform_error,
     }
     return _status(level, f"{name}: processing", text, values)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -20,11 +21,11 @@ from ..camera import Intrinsics
 from ..evaluation.pictures import color_depth, overlay
 from ..kernels.cloud import POINT_DTYPE, fill_cloud
 from ..kernels.surfaces import Scratch
-from ..labels import CITYSCAPES
+from ..labels import CITYSCAPES, LabelSpace
 from ..types import Prediction, Segment
 from .calibration import scaled_camera_info
 from .instances import instance_array
-from .scene import Scene, View
+from .scene import Placement, Scene, View
 
 BIG_ENDIAN = sys.byteorder == "big"
 POINT_FIELDS = [
@@ -37,6 +38,8 @@ POINT_FIELDS = [
     for name, (kind, offset, *_) in (POINT_DTYPE.fields or {}).items()
 ]
 BOX_ALPHA = 0.35
+NAME_ABOVE_M = 0.2
+_LARGEST_MARKER_ID = 2**31 - 1
 
 
 class Encoder:
@@ -95,22 +98,27 @@ class Encoder:
         return scaled_camera_info(scene.camera_info, scene.size_hw, scene.header)
 
     def points(self, scene: Scene) -> PointCloud2 | None:
-        """Organised cloud, x y z NaN where depth is not valid; None without a usable calibration."""
-        if scene.intrinsics is None:
+        """Organised cloud, x y z NaN where depth is not valid; None without a usable calibration or placement."""
+        if scene.intrinsics is None or scene.placement is None:
             return None
         stride = scene.view.point_stride
         height, width = (-(-size // stride) for size in scene.size_hw)
         message = self._message("points", PointCloud2, height * width * POINT_DTYPE.itemsize)
-        message.header = scene.header
+        message.header = scene.placement.header
         message.height, message.width = height, width
         message.fields, message.is_bigendian, message.is_dense = POINT_FIELDS, BIG_ENDIAN, False
         message.point_step, message.row_step = POINT_DTYPE.itemsize, POINT_DTYPE.itemsize * width
         cloud = np.frombuffer(message.data, POINT_DTYPE).reshape(height, width)
-        fill_cloud(cloud, scene.raw_depth_m, scene.rgb, scene.panoptic, scene.intrinsics, scene.point_rule, stride)
+        least = scene.view.min_point_confidence
+        sure = (scene.confidence, least) if least > 0 else None
+        pixels = scene.raw_depth_m, scene.rgb, scene.panoptic
+        fill_cloud(cloud, *pixels, scene.intrinsics, scene.point_rule, stride, sure, scene.placement.pose)
         return message
 
-    def instances(self, scene: Scene) -> InstanceArray:
-        """All segments; computed once for a scene."""
+    def instances(self, scene: Scene) -> InstanceArray | None:
+        """All segments; computed once for a scene. None without a placement: an empty one would say "nothing there"."""
+        if scene.placement is None:
+            return None
         if self._instances is None or self._instances[0] is not scene:
             message = instance_array(
                 scene.panoptic,
@@ -118,20 +126,23 @@ class Encoder:
                 scene.segments,
                 scene.intrinsics,
                 scene.label_space,
-                scene.header,
+                scene.placement.header,
                 scene.model_id,
                 rule=scene.depth_rule,
                 masks=scene.view.masks,
                 scratch=self._scratch,
+                pose=scene.placement.pose,
+                track_ids=scene.track_ids,
             )
             self._instances = scene, message
         return self._instances[1]
 
     def markers(self, scene: Scene) -> MarkerArray | None:
-        """Boxes and names of things for RViz; None without a usable calibration."""
-        if scene.intrinsics is None:
+        """Boxes and names of things for RViz; None without a usable calibration or placement."""
+        instances = self.instances(scene)
+        if scene.intrinsics is None or scene.placement is None or instances is None:
             return None
-        return box_markers(self.instances(scene), scene)
+        return box_markers(instances, scene.placement, scene.label_space)
 
     def warm_up(self) -> None:
         """Compile what makes messages, or load it from disk, so that the first frame doesn't wait for it."""
@@ -176,24 +187,32 @@ class Encoder:
         return message
 
 
-def box_markers(instances: InstanceArray, scene: Scene) -> MarkerArray:
-    """A translucent box and a name for each thing with a box, after one marker that deletes those of the last frame."""
-    message = MarkerArray(markers=[Marker(header=scene.header, action=Marker.DELETEALL)])
+def box_markers(instances: InstanceArray, placement: Placement, label_space: LabelSpace) -> MarkerArray:
+    """A translucent box and a name for each thing with a box, after one marker that deletes those of the last frame.
+
+    Tracked things have their track's number as id and in their name, others their panoptic id.
+    """
+    header, up = placement.header, -placement.pose[:3, 1]  # optical y points down
+    axis = int(np.abs(up).argmax())
+    message = MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
     for instance in instances.instances:
         if not instance.has_box:
             continue
-        red, green, blue = (float(c) / 255 for c in scene.label_space.classes[instance.class_id].color)
-        box = Marker(header=scene.header, ns="boxes", id=instance.panoptic_id, type=Marker.CUBE, action=Marker.ADD)
+        red, green, blue = (float(c) / 255 for c in label_space.classes[instance.class_id].color)
+        marker_id = (instance.track_id or instance.panoptic_id) & _LARGEST_MARKER_ID
+        box = Marker(header=header, ns="boxes", id=marker_id, type=Marker.CUBE, action=Marker.ADD)
         box.pose = instance.box_center
         size = instance.box_size
         box.scale = Vector3(x=max(size.x, 0.01), y=max(size.y, 0.01), z=max(size.z, 0.01))  # RViz refuses 0
         box.color = ColorRGBA(r=red, g=green, b=blue, a=BOX_ALPHA)
-        name = Marker(header=scene.header, ns="names", id=instance.panoptic_id, action=Marker.ADD)
+        name = Marker(header=header, ns="names", id=marker_id, action=Marker.ADD)
         name.type = Marker.TEXT_VIEW_FACING
-        name.text = f"{instance.class_name} {instance.depth.median:.1f} m"
-        name.pose.position.x = instance.box_center.position.x
-        name.pose.position.y = instance.box_center.position.y - size.y / 2 - 0.2  # above: y points down
-        name.pose.position.z = instance.box_center.position.z
+        number = f" #{instance.track_id}" if instance.track_id else ""
+        name.text = f"{instance.class_name}{number} {instance.depth.median:.1f} m"
+        middle, extent = instance.box_center.position, (size.x, size.y, size.z)
+        place = [middle.x, middle.y, middle.z]
+        place[axis] += math.copysign(extent[axis] / 2 + NAME_ABOVE_M, up[axis])
+        name.pose.position.x, name.pose.position.y, name.pose.position.z = place
         name.scale.z = 0.4
         name.color = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
         message.markers += [box, name]
@@ -212,5 +231,5 @@ OUTPUTS: dict[str, tuple[type, Callable[[Encoder, Scene], Any]]] = {
     "overlay": (Image, Encoder.overlay),
     "depth_color": (Image, Encoder.depth_color),
 }
-"""Topic below `~/`, type, and what makes the message (None: withheld for want of a calibration), in the order in which
-they are published: what is small and acted upon before what is large or only looked at."""
+"""Topic below `~/`, type, and what makes the message (None: withheld for want of a calibration or transform), in the
+order in which they are published: what is small and acted upon before what is large or only looked at."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from ..errors import DpsError
@@ -91,6 +91,15 @@ def offered_type(node: Node, topic: str) -> str | None:
     """Type name of a topic that somebody publishes, or None."""
     publishers = node.get_publishers_info_by_topic(topic)
     return publishers[0].topic_type if publishers else None
+
+
+def topics_published_by(node: Node, name: str) -> list[str]:
+    """Topics that the node of that full name publishes; none while it is not there."""
+    namespace, _, base = name.rpartition("/")
+    try:
+        return [topic for topic, _ in node.get_publisher_names_and_types_by_node(base, namespace or "/")]
+    except NodeNameNonExistentError:
+        return []
 
 
 def matching_qos(node: Node, topic: str, depth: int = 50) -> QoSProfile:

@@ -16,7 +16,7 @@ from .parameters import Parameters
 
 try:
     import vision_msgs.msg as vision_msgs
-except ImportError:  # not part of the wheels; Nav2's semantic layer is the one that wants it
+except ImportError:  # not part of every installation; Nav2's semantic layer is the one that wants it
     vision_msgs = None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from geometry_msgs.msg import Point, Vector3
@@ -13,6 +13,7 @@ from std_msgs.msg import Header
 from dps_msgs.msg import Instance, InstanceArray, InstanceMask
 
 from ..camera import Intrinsics
+from ..kernels.cloud import OPTICAL
 from ..kernels.depth import DepthRule
 from ..kernels.regions import Regions, regions, run_lengths
 from ..kernels.surfaces import Scratch, Surfaces, measure
@@ -40,11 +41,13 @@ def instance_array(
     rule: DepthRule,
     masks: bool = True,
     scratch: Scratch | None = None,
+    pose: NDArray[np.float64] = OPTICAL,
+    track_ids: Mapping[int, int] | None = None,
 ) -> InstanceArray:
     """All segments of an image as a message, in order of their panoptic ids.
 
-    A thing's centroid is the median of its surface along each axis, its box spans the 1st to 99th percentile (none
-    below 10 points); `kernels.surfaces` says what belongs to the surface.
+    A thing's centroid is the median of its surface along each axis of the header's frame, its box spans the 1st to 99th
+    percentile along these axes (none below 10 points); `kernels.surfaces` says what belongs to the surface.
 
     Args:
         panoptic: (H, W) uint16.
@@ -55,15 +58,17 @@ def instance_array(
         rule: which depths count.
         masks: fill run-length masks.
         scratch: memory to use again.
+        pose: (4, 4) takes optical coordinates to those of the header's frame; by default it is the optical one.
+        track_ids: by panoptic id; what is not in it is not tracked.
     """
     height, width = panoptic.shape
     by_id = {segment.panoptic_id: segment for segment in segments}
     found = regions(panoptic)
     ordered = [by_id[id_] for id_ in found.ids.tolist()]
     is_thing = np.array([segment.is_thing for segment in ordered], bool)
-    surfaces = measure(found, depth_m, rule, intrinsics, is_thing, scratch or Scratch())
+    surfaces = measure(found, depth_m, rule, intrinsics, is_thing, scratch or Scratch(), pose)
     message = InstanceArray(header=header, height=height, width=width, label_divisor=LABEL_DIVISOR, model_id=model_id)
-    message.instances = _instances(ordered, found, surfaces, label_space)
+    message.instances = _instances(ordered, found, surfaces, label_space, track_ids or {})
     if masks:
         for instance, counts in zip(message.instances, run_lengths(found), strict=True):
             instance.mask.encoding = InstanceMask.ENCODING_RLE
@@ -72,7 +77,11 @@ def instance_array(
 
 
 def _instances(
-    segments: Iterable[Segment], found: Regions, surfaces: Surfaces, label_space: LabelSpace
+    segments: Iterable[Segment],
+    found: Regions,
+    surfaces: Surfaces,
+    label_space: LabelSpace,
+    track_ids: Mapping[int, int],
 ) -> list[Instance]:
     lists = (found.areas, found.boxes, surfaces.valid, surfaces.stats, surfaces.points, surfaces.places)
     made = []
@@ -83,6 +92,7 @@ def _instances(
             class_name=label_space.names[segment.class_id],
             is_thing=bool(segment.is_thing),
             instance_id=segment.instance_id,
+            track_id=track_ids.get(segment.panoptic_id, 0),
             score=float(segment.score),
             pixel_count=area,
             has_position=points > 0,

@@ -1,81 +1,157 @@
-"""Scores a running node: pairs its output with ground-truth topics by exact stamp and prints running PQ and DPQ.
-
-`python -m dps_perception.node.live_evaluation` beside a node that gets a drive from `dps_replay`.
-"""
+"""`dps_evaluate_live`: pairs a node's output with ground-truth topics by exact stamp; running PQ and DPQ."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import message_filters
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
+from dps_msgs.msg import PanopticInfo, PipelineStats
+
 from .. import cli
-from ..data.bag_messages import decode_depth, decode_raw
+from ..data.bag_messages import decode_depth, decode_raw, label_space_of
 from ..data.drive_bag import DRIVE_TOPICS
 from ..errors import ConfigError, DpsError, nearest
 from ..evaluation import MAX_DEPTH_M, Evaluator, Scores
 from ..files import replacing
-from ..labels import CITYSCAPES, LABEL_SPACES
-from .graph import split_ros_args
+from ..labels import LABEL_SPACES
+from .exact_pairs import ExactPairs
+from .graph import matching_qos, offered_type, split_ros_args
+from .live_stats import RunStats
+from .qos import LATCHED
 from .spin import StopSignal
 from .throttle import Throttle
 
 # Frames whose ground truth waits for the prediction: at 10 Hz a node may be three seconds late.
 _QUEUE = 30
+_SAY_S = 1.0
+_LOOK_S = 0.1
 
 
 class LiveEvaluation(Node):
-    """Feeds an `Evaluator` with predictions and ground truth of the same stamp.
+    """Feeds an `Evaluator` with predictions and ground truth of the same stamp; says the scores on /diagnostics.
+
+    Each stamp counts once, however often a bag loops.
 
     Args:
-        evaluator: counts what is paired.
-        panoptic, depth: topics of the node that is scored.
+        evaluator: counts what is paired; None makes one for the classes that the node names on ~/panoptic_info.
+        panoptic, depth, panoptic_info, stats: topics of the node that is scored.
         gt_panoptic, gt_depth: topics of the ground truth.
+        ground_truth: whether there is any; without it only ~/stats is summed up.
+        max_depth_m: for the evaluator that is made here.
         on_frame: called after each scored frame.
         context: an initialised ROS context.
     """
 
     def __init__(
         self,
-        evaluator: Evaluator,
+        evaluator: Evaluator | None,
         *,
         panoptic: str,
         depth: str,
+        panoptic_info: str = "",
+        stats: str = "",
         gt_panoptic: str = DRIVE_TOPICS.panoptic,
         gt_depth: str = DRIVE_TOPICS.depth,
+        ground_truth: bool = True,
+        max_depth_m: float = MAX_DEPTH_M,
         on_frame: Callable[[], None] = lambda: None,
         context: rclpy.Context | None = None,
     ) -> None:
         super().__init__("dps_live_evaluation", context=context)
         self.evaluator = evaluator
+        self.unscored = 0
+        self._ground_truth = ground_truth
+        self._max_depth_m = max_depth_m
         self._on_frame = on_frame
         self._warn = Throttle(self.get_logger().warning)
-        # Best effort receives from publishers of either kind.
-        qos = QoSProfile(depth=_QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT)
-        topics = (panoptic, depth, gt_panoptic, gt_depth)
-        self._inputs = [message_filters.Subscriber(self, Image, topic, qos_profile=qos) for topic in topics]
-        self._pairs = message_filters.TimeSynchronizer(self._inputs, _QUEUE)
-        self._pairs.registerCallback(self._score)
+        self._waiting_for_classes: deque[tuple[Image, Image, Image, Image]] = deque(maxlen=_QUEUE)
+        topics = (panoptic, depth, gt_panoptic, gt_depth) if ground_truth else ()
+        inputs = [message_filters.SimpleFilter() for _ in topics]
+        self._missing: dict[str, tuple[Any, Callable[[Any], None]]] = {
+            topic: (Image, source.signalMessage) for topic, source in zip(topics, inputs, strict=True)
+        }
+        self.pairs = ExactPairs(inputs, _QUEUE)
+        self.pairs.registerCallback(self._paired)
+        if panoptic_info:
+            self.create_subscription(PanopticInfo, panoptic_info, self._take_classes, LATCHED)
+        self.stats = RunStats()
+        if stats:
+            self._missing[stats] = (PipelineStats, lambda message: self.stats.add(message, time.monotonic()))
+        self.create_timer(_LOOK_S, self._look)
+        self._look()
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
+        self.create_timer(_SAY_S, self._say)
 
-    def _score(self, panoptic: Image, depth: Image, gt_panoptic: Image, gt_depth: Image) -> None:
-        try:
-            self.evaluator.update(
-                decode_raw(panoptic), decode_depth(depth), decode_raw(gt_panoptic), decode_depth(gt_depth)
+    def _look(self) -> None:
+        """Subscribe to what is published by now, as reliably as it is offered: a lost frame would look like a miss."""
+        for topic in [topic for topic in self._missing if offered_type(self, topic) is not None]:
+            kind, callback = self._missing.pop(topic)
+            self.create_subscription(kind, topic, callback, matching_qos(self, topic, _QUEUE))
+
+    def unpaired(self, *, now: bool = True) -> tuple[int, int]:
+        """(predictions without ground truth, ground truth without a prediction), in frames; see `ExactPairs`."""
+        return self.pairs.unpaired((0, 1), now=now), self.pairs.unpaired((2, 3), now=now)
+
+    def _take_classes(self, message: PanopticInfo) -> None:
+        label_space = label_space_of(message)
+        if self.evaluator is None:
+            self.evaluator = Evaluator(label_space, max_depth_m=self._max_depth_m)
+            while self._waiting_for_classes:
+                self._score(self.evaluator, *self._waiting_for_classes.popleft())
+        elif self.evaluator.label_space.classes != label_space.classes:
+            self._warn(
+                "classes",
+                f"the node's classes ({message.model_id}) differ from those that are scored "
+                f"({self.evaluator.label_space.name}); start the evaluation again for scores of this model",
             )
+
+    def _paired(self, panoptic: Image, depth: Image, gt_panoptic: Image, gt_depth: Image) -> None:
+        if self.evaluator is None:
+            self._waiting_for_classes.append((panoptic, depth, gt_panoptic, gt_depth))
+        else:
+            self._score(self.evaluator, panoptic, depth, gt_panoptic, gt_depth)
+
+    def _score(self, evaluator: Evaluator, panoptic: Image, depth: Image, gt_panoptic: Image, gt_depth: Image) -> None:
+        try:
+            evaluator.update(decode_raw(panoptic), decode_depth(depth), decode_raw(gt_panoptic), decode_depth(gt_depth))
         except DpsError as error:
+            self.unscored += 1
             self._warn("frame", f"frame at {panoptic.header.stamp.sec} s is not scored: {error}")
             return
         self._on_frame()
+
+    def _say(self) -> None:
+        """Publish the running scores, for people who look at /diagnostics anyway."""
+        predictions, truths = self.unpaired(now=False) if self._ground_truth else (0, 0)
+        values = {"predictions without ground truth": str(predictions), "ground truth without prediction": str(truths)}
+        values["frames that could not be scored"] = str(self.unscored)
+        level, text = DiagnosticStatus.WARN, "no frame was scored yet"
+        if not self._ground_truth:
+            level, text = DiagnosticStatus.OK, f"{self.stats.frames} frames, no ground truth"
+        elif self.evaluator is not None and self.evaluator.images:
+            scores = self.evaluator.compute()
+            level, text = DiagnosticStatus.OK, summary(scores)
+            values |= {"frames": str(scores.images), "PQ": f"{scores.pq:.2f}", "DPQ": f"{scores.dpq:.2f}"}
+            values |= {"mIoU": f"{scores.miou:.2f}", "depth abs rel": f"{scores.abs_rel:.4f}"}
+        pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.status.append(DiagnosticStatus(level=level, name="dps_live_evaluation", message=text, values=pairs))
+        self._diagnostics.publish(message)
 
 
 def summary(scores: Scores) -> str:
@@ -89,33 +165,46 @@ def summary(scores: Scores) -> str:
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m dps_perception.node.live_evaluation",
-        description="Score a running dps_node against ground-truth topics, paired by exact stamp, until Ctrl-C.",
+        prog="dps_evaluate_live",
+        description="Score a running dps_node against ground-truth topics, paired by exact stamp, and sum up its "
+        "~/stats, until Ctrl-C. The running scores are printed and published on /diagnostics; a bag that loops counts "
+        "once.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--node", default="/dps", help="full name of the node that is scored")
     parser.add_argument("--gt-panoptic", default=DRIVE_TOPICS.panoptic, help="topic of the true panoptic ids (16UC1)")
     parser.add_argument("--gt-depth", default=DRIVE_TOPICS.depth, help="topic of the true depth (32FC1 or 16UC1)")
-    parser.add_argument("--label-space", default=CITYSCAPES.name, help=f"one of: {', '.join(LABEL_SPACES)}")
+    parser.add_argument(
+        "--label-space",
+        default="auto",
+        help=f"auto: the classes that the node names on ~/panoptic_info; or one of: {', '.join(LABEL_SPACES)}",
+    )
     parser.add_argument("--max-depth", type=float, default=MAX_DEPTH_M, help="depth errors skip what is farther [m]")
     parser.add_argument("--every", type=int, default=10, help="print the running scores after so many frames")
     parser.add_argument("--frames", type=int, default=0, help="stop after so many frames; 0: at Ctrl-C")
-    parser.add_argument("--json", type=Path, help="write all scores to this file at the end")
+    parser.add_argument("--no-ground-truth", action="store_true", help="frames, rate and latency only")
+    parser.add_argument("--json", type=Path, help="write all numbers to this file at the end")
     return parser
+
+
+def _evaluator(args: argparse.Namespace) -> Evaluator | None:
+    if args.every < 1 or args.frames < 0:
+        raise ConfigError(f"--every {args.every}, --frames {args.frames}: give at least 1, and 0 or more")
+    if args.label_space == "auto":
+        return None
+    if args.label_space not in LABEL_SPACES:
+        raise ConfigError(
+            f"no label space '{args.label_space}'{nearest(args.label_space, LABEL_SPACES)}; "
+            f"there is: auto, {', '.join(LABEL_SPACES)}"
+        )
+    return Evaluator(LABEL_SPACES[args.label_space], max_depth_m=args.max_depth)
 
 
 def command(argv: Sequence[str] | None) -> None:
     """Run the command line."""
     own, ros = split_ros_args(sys.argv[1:] if argv is None else argv)
     args = make_parser().parse_args(own)
-    if args.label_space not in LABEL_SPACES:
-        raise ConfigError(
-            f"no label space '{args.label_space}'{nearest(args.label_space, LABEL_SPACES)}; "
-            f"there is: {', '.join(LABEL_SPACES)}"
-        )
-    if args.every < 1 or args.frames < 0:
-        raise ConfigError(f"--every {args.every}, --frames {args.frames}: give at least 1, and 0 or more")
-    evaluator = Evaluator(LABEL_SPACES[args.label_space], max_depth_m=args.max_depth)
+    evaluator = _evaluator(args)
     signal = StopSignal()
     rclpy.init(args=ros, signal_handler_options=SignalHandlerOptions.NO)
     try:
@@ -123,39 +212,62 @@ def command(argv: Sequence[str] | None) -> None:
             evaluator,
             panoptic=f"{args.node}/panoptic",
             depth=f"{args.node}/depth",
+            panoptic_info=f"{args.node}/panoptic_info",
+            stats=f"{args.node}/stats",
             gt_panoptic=args.gt_panoptic,
             gt_depth=args.gt_depth,
-            on_frame=lambda: _say(evaluator, args.every),
+            ground_truth=not args.no_ground_truth,
+            max_depth_m=args.max_depth,
+            on_frame=lambda: _print_running(node, args.every),
         )
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        while not signal.received and not 0 < args.frames <= evaluator.images:
+        while not signal.received and not 0 < args.frames <= _frames(node):
             executor.spin_once(timeout_sec=0.2)
         executor.shutdown()
         node.destroy_node()
     finally:
         signal.restore()
         rclpy.try_shutdown()
-    if not evaluator.images:
+    _report(node, args)
+
+
+def _report(node: LiveEvaluation, args: argparse.Namespace) -> None:
+    print(node.stats.summary())
+    found = node.stats.to_dict()
+    if node.evaluator is not None and node.evaluator.images:
+        scores = node.evaluator.compute()
+        predictions, truths = node.unpaired()
+        print(scores.table())
+        print(
+            f"{scores.images} frames scored; not paired: {predictions} predictions without ground truth, {truths} of "
+            f"ground truth without prediction; {node.unscored} could not be scored"
+        )
+        found["unpaired"] = {"predictions": predictions, "ground_truth": truths, "unscored": node.unscored}
+        found["scores"] = scores.to_dict()
+    elif not args.no_ground_truth:
+        missing = f"; no classes came on {args.node}/panoptic_info either" if node.evaluator is None else ""
         raise DpsError(
             f"no frame was scored: {args.node}/panoptic, {args.node}/depth, {args.gt_panoptic} and {args.gt_depth} "
-            "never had one stamp in common; `ros2 topic hz` shows which is silent"
+            f"never had one stamp in common; `ros2 topic hz` shows which is silent{missing}"
         )
-    scores = evaluator.compute()
-    print(scores.table())
     if args.json:
         with replacing(args.json) as beside:
-            beside.write_text(json.dumps(scores.to_dict(), indent=1, allow_nan=False))
+            beside.write_text(json.dumps(found, indent=1, allow_nan=False))
         print(f"wrote {args.json}")
 
 
-def _say(evaluator: Evaluator, every: int) -> None:
-    if evaluator.images % every == 0:
-        print(summary(evaluator.compute()), flush=True)
+def _frames(node: LiveEvaluation) -> int:
+    return node.evaluator.images if node.evaluator is not None else 0
+
+
+def _print_running(node: LiveEvaluation, every: int) -> None:
+    if node.evaluator is not None and node.evaluator.images % every == 0:
+        print(summary(node.evaluator.compute()), flush=True)
 
 
 def main() -> int:
-    """Entry point."""
+    """Entry point of `dps_evaluate_live`."""
     return cli.run(command)
 
 

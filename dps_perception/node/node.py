@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -17,13 +16,14 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.task import Future
-from std_srvs.srv import SetBool, Trigger
+from std_srvs.srv import Trigger
 
 from ..errors import BackendError, ConfigError, DpsError
 from ..inference.backends.base import Progress
 from ..inference.backends.registry import availability
 from ..inference.predictor import Predictor
 from .camera import Camera
+from .cameras import Cameras
 from .decode import Decoder
 from .diagnostics import ModelHealth, diagnostic_array
 from .memory import search_all_again, spare_what_is_there
@@ -52,12 +52,10 @@ class DpsNode(LifecycleNode):
     def __init__(self, load: LoadPredictor = Predictor.load, **node_args: Any) -> None:
         super().__init__("dps", **node_args)
         self._load = load
-        self._throttle = Throttle(self.get_logger().warning)
         self._worker: Worker[Job] | None = None
         self._pipeline: Pipeline | None = None
         self._switcher: Switcher | None = None
         self._running: Parameters | None = None
-        self._enabled = True
         self.health = ModelHealth()
         self._recovery = Recovery(self._load_again, self.health)
         try:
@@ -65,12 +63,11 @@ class DpsNode(LifecycleNode):
         except ConfigError:
             self.destroy_node()
             raise
-        self.cameras = [self._camera(name) for name in self._values.camera_names]
+        self._cameras = Cameras(
+            self, self._values, self._on_frame, Throttle(self.get_logger().warning), self._counts, self._drain,
+            lambda: self.state,
+        )  # fmt: skip
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self.create_service(SetBool, "~/enable", self._on_enable)
-        for camera in self.cameras:
-            if camera.name:
-                self.create_service(SetBool, f"~/{camera.name}/enable", partial(self._on_enable_camera, camera))
         self.create_service(Trigger, "~/reload_model", self._on_reload_model)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -78,11 +75,10 @@ class DpsNode(LifecycleNode):
         if self._values.autostart:
             self._autostart = self.create_timer(0.001, self._start, clock=steady)
 
-    def _camera(self, name: str) -> Camera:
-        def counts() -> Counts:
-            return self._worker.counts(name) if self._worker is not None else Counts()
-
-        return Camera(self, name, self._values, self._on_frame, self._warn, counts)
+    @property
+    def cameras(self) -> list[Camera]:
+        """All of them, in the order of the parameter."""
+        return self._cameras.all
 
     # Lifecycle
 
@@ -98,8 +94,7 @@ class DpsNode(LifecycleNode):
 
         try:
             decoder = Decoder()
-            for camera in self.cameras:
-                camera.open(parameters)
+            self._cameras.open(parameters, decoder)
             stages: dict[str, Callable[[Any], Any]] = {
                 "decode": lambda job: pipeline.decode(job),
                 "network": infer,
@@ -122,7 +117,6 @@ class DpsNode(LifecycleNode):
         self._switcher = Switcher(self._build, self._swap, self._on_switched, self._progress, self.health)
         pipeline = self._pipeline = Pipeline(
             predictor,
-            decoder,
             self._values,
             self.health,
             lambda: int(self.get_clock().now().nanoseconds),
@@ -134,15 +128,12 @@ class DpsNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe."""
         result = super().on_activate(state)
-        for camera in self.cameras:
-            camera.health.reset()
-            if self._enabled and camera.enabled:
-                camera.inputs.start()
+        self._cameras.start()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe; frames in work are still published."""
-        self._pause()
+        self._cameras.pause()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -152,13 +143,13 @@ class DpsNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything, from any state."""
-        self._pause()
+        self._cameras.pause()
         self._release()
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything and go back to unconfigured."""
-        self._pause()
+        self._cameras.pause()
         self._release()
         return SUCCESS
 
@@ -172,12 +163,11 @@ class DpsNode(LifecycleNode):
         """Label of the lifecycle state."""
         return str(self._state_machine.current_state[1])
 
-    def _pause(self, camera: Camera | None = None) -> None:
-        """Unsubscribe (from one camera) and see the frames in work published."""
-        for each in self.cameras if camera is None else [camera]:
-            each.inputs.stop()
-        source = None if camera is None else camera.name
-        if self._worker is not None and not self._worker.drain(DRAIN_S, source):
+    def _counts(self, camera: str) -> Counts:
+        return self._worker.counts(camera) if self._worker is not None else Counts()
+
+    def _drain(self, camera: str | None) -> None:
+        if self._worker is not None and not self._worker.drain(DRAIN_S, camera):
             self.get_logger().error(f"the frames in work did not end within {DRAIN_S:g} s")
 
     def _release(self) -> None:
@@ -187,15 +177,14 @@ class DpsNode(LifecycleNode):
             if pipeline is not None:
                 worker.call(lambda: pipeline.predictor.close())
             worker.close(DRAIN_S)
-        for camera in self.cameras:
-            camera.close()
+        self._cameras.close()
         search_all_again()
 
     # Frames
 
     def _on_frame(self, camera: Camera, image: Any, camera_info: Any) -> None:
-        if self._worker is not None:
-            self._worker.submit(Job(camera, image, camera_info), camera.name)
+        if self._worker is not None and camera.line is not None:
+            self._worker.submit(Job(camera, camera.line, image, camera_info), camera.name)
 
     def _on_error(self, error: Exception, source: str) -> None:
         text = str(error)
@@ -203,14 +192,7 @@ class DpsNode(LifecycleNode):
             text = "".join(traceback.format_exception(error)).rstrip()
         if isinstance(error, BackendError):
             self._recovery.run_failed()
-        for camera in self.cameras:
-            if camera.name == source:
-                camera.health.frame_failed(text)
-                camera.warn(type(error).__name__, f"frame skipped: {text}")
-
-    def _warn(self, camera: str, kind: str, text: str) -> None:
-        of_camera = f"{camera}: " if camera else ""
-        self._throttle(of_camera + kind, of_camera + text)
+        self._cameras.frame_failed(source, error, text)
 
     def _load_again(self) -> None:
         switcher, running = self._switcher, self._running
@@ -232,6 +214,7 @@ class DpsNode(LifecycleNode):
         except DpsError as error:
             return SetParametersResult(successful=False, reason=str(error))
         old, self._values = self._values, parameters
+        self._cameras.use(parameters)
         if self._pipeline is not None:
             self._pipeline.parameters = parameters
             if old.thresholds != parameters.thresholds:
@@ -243,31 +226,6 @@ class DpsNode(LifecycleNode):
     def _runs(self, parameters: Parameters) -> bool:
         """True where the running model is what these ask for, and nothing else is about to take its place."""
         return self._running is not None and wish(parameters) == wish(self._running) and not self.health.switching_to
-
-    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self._enabled = bool(request.data)
-        for camera in self.cameras:
-            self._follow(camera)
-        response.success, response.message = True, f"{'enabled' if self._enabled else 'disabled'}, {self.state}"
-        return response
-
-    def _on_enable_camera(
-        self, camera: Camera, request: SetBool.Request, response: SetBool.Response
-    ) -> SetBool.Response:
-        camera.enabled = bool(request.data)
-        self._follow(camera)
-        which = "enabled" if camera.enabled and self._enabled else "disabled"
-        response.success, response.message = True, f"{camera.name} {which}, {self.state}"
-        return response
-
-    def _follow(self, camera: Camera) -> None:
-        """Start or stop a camera as the services last said."""
-        wanted = self._enabled and camera.enabled
-        if self.state == "active" and wanted != camera.inputs.started:
-            if wanted:
-                camera.inputs.start()
-            else:
-                self._pause(camera)
 
     async def _on_reload_model(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self._switcher is None:
@@ -327,13 +285,11 @@ class DpsNode(LifecycleNode):
     def _announce(self) -> None:
         if self._pipeline is not None:
             predictor = self._pipeline.predictor
-            for camera in self.cameras:
-                camera.announce(predictor.model, self._values)
+            self._cameras.announce(predictor.model, self._values)
             about = ", ".join(f"{key} {value}" for key, value in predictor.describe().items())
             self.get_logger().info(about)
 
     def _publish_diagnostics(self) -> None:
-        state = self.state if self._enabled or self.state != "active" else "disabled"
         model = {}
         if self._pipeline is not None:
             predictor = self._pipeline.predictor
@@ -343,7 +299,7 @@ class DpsNode(LifecycleNode):
             diagnostic_array(
                 self.get_fully_qualified_name(),
                 self.get_clock().now().to_msg(),
-                [(camera.health, camera.situation(state)) for camera in self.cameras],
+                self._cameras.situations(),
                 self.health,
                 model,
             )

@@ -45,7 +45,7 @@ class Pairing:
         self._latest_ns: int | None = None
         self._waiting: Any = None
         self._sent: Any = None
-        self._info_ns: int | None = None
+        self._info: Any = None
         self._unpaired_since: float | None = None
         self._connect()
 
@@ -60,8 +60,11 @@ class Pairing:
         if self._latest_ns is not None and stamp < self._latest_ns:
             self._give_up_waiting()
             self.jumps += 1
-            self._unpaired_since = self._info_ns = None
+            self._unpaired_since = None
             self._connect()
+            info, self._info = self._info, None
+            if info is not None and stamp_ns(info) < self._latest_ns:  # of the new time: it came before its image
+                self.camera_info(info)
         self._latest_ns = stamp
         self._images.signalMessage(message)
         if self._sent is message:
@@ -75,7 +78,7 @@ class Pairing:
 
     def camera_info(self, message: Any) -> None:
         """Take a CameraInfo."""
-        self._info_ns = stamp_ns(message)
+        self._info = message
         self._infos.signalMessage(message)
 
     def tick(self) -> None:
@@ -113,9 +116,9 @@ class Pairing:
         self._on_frame(image, None)
 
     def _why(self, image: Any) -> str:
-        if self._info_ns is None:
+        if self._info is None:
             return "no camera_info arrives"
-        apart = abs(stamp_ns(image) - self._info_ns) / 1e9
+        apart = abs(stamp_ns(image) - stamp_ns(self._info)) / 1e9
         limit = (
             f"by more than sync_slop={self._slop_s:g} s" if self._slop_s > 0 else "although sync_slop=0 wants it equal"
         )

@@ -30,6 +30,7 @@ EFFECT = {
 }
 _FUSION = FusionThresholds()
 _NAME = "[A-Za-z][A-Za-z0-9_]*"
+_FRAME = r"([^/\s]\S*)?"
 _OF_ROS = re.compile(r"use_sim_time|start_type_description_service|qos_overrides\..*")
 
 
@@ -76,6 +77,9 @@ class Parameters:
     """A consistent set of values; `specs()` says what each means. Made by `declare`, changed by `changed`."""
 
     weights: str = _param("", SWITCH, "weights, ONNX or engine file; empty: the weights shipped with the package")
+    weights_folder: str = _param(
+        "", STARTUP, "weights must be below this folder, or be shipped ones; empty: they may be anywhere"
+    )
     label_space: str = _param("", RELOAD, "weights of another label space are refused; empty: any is welcome")
     backend: str = _param(
         "torch", SWITCH, "runtime of the network; auto: the fastest here whose output agrees", choices=(*BACKENDS, AUTO)
@@ -119,10 +123,26 @@ class Parameters:
     no_point_classes: str = _param(
         "", LIVE, "classes left out of the point cloud (NaN), comma separated; depth and labels keep them"
     )
+    min_point_confidence: float = _param(
+        0.0, LIVE, "pixels below this confidence are left out of the point cloud (NaN); 0: none", low=0.0, high=1.0
+    )
     point_stride: int = _param(1, LIVE, "every n-th row and column of the depth becomes points", low=1, high=64)
     output_scale: float = _param(1.0, LIVE, "size of all outputs over the size of the image", low=0.05, high=1.0)
     publish_masks: bool = _param(True, LIVE, "instances carry their pixel mask (run lengths)")
     frame_id: str = _param("", LIVE, "frame of all outputs instead of the image's; empty: the image's")
+
+    target_frame: str = _param(
+        "", LIVE, "frame of points, instances and markers, by TF at the image's stamp; empty: the optical frame",
+        pattern=_FRAME,
+    )  # fmt: skip
+    transform_timeout: float = _param(
+        0.1, LIVE, "longest wait for a transform that is not there yet [s]", low=0.0, high=5.0
+    )
+    tracking: bool = _param(False, LIVE, "things keep a track_id from frame to frame")
+    tracking_frame: str = _param(
+        "", LIVE, "frame in which the world stands still (odom, map): tracking allows for the camera's motion by TF; "
+        "empty: it does not", pattern=_FRAME,
+    )  # fmt: skip
 
     cameras: str = _param(
         "", STARTUP, "names of several cameras, comma separated: topics <name>/image, ~/<name>/panoptic ...; empty: "
@@ -132,6 +152,9 @@ class Parameters:
         0, LIVE, "images of different cameras that run through the network at once; 0: all that wait beside a GPU, "
         "one on a processor", low=0, high=16,
     )  # fmt: skip
+    rectify: bool = _param(
+        False, LIVE, "take camera_info's lens distortion out of the images; false: they come rectified"
+    )
     image_transport: str = _param(
         "auto", STARTUP, "type of the image topic; auto: found out from who publishes it, also on <image>/compressed",
         choices=("auto", "raw", "compressed"),
@@ -195,6 +218,10 @@ class Parameters:
     def camera_names(self) -> tuple[str, ...]:
         """Names of all cameras; of a single one without a name it is ""."""
         return tuple(name.strip() for name in self.cameras.split(","))
+
+    @property
+    def needs_transforms(self) -> bool:
+        return bool(self.target_frame or (self.tracking and self.tracking_frame))
 
     @property
     def no_depth_names(self) -> frozenset[str]:

@@ -19,18 +19,18 @@ from std_msgs.msg import Header
 
 from dps_msgs.msg import PipelineStats
 
-from ..data.calibration import intrinsics_of
-from ..errors import CameraInfoError, ModelLoadError, nearest
+from ..errors import ModelLoadError, nearest
 from ..inference.backends.base import Progress
 from ..inference.backends.registry import AUTO
 from ..inference.predictor import Predictor, Prepared
 from ..labels import LABEL_SPACES
-from ..types import Frame, Prediction
-from .camera import Camera
-from .decode import Decoder, stamp_ns
+from ..types import Prediction
+from .camera import Camera, Line
 from .diagnostics import ModelHealth
+from .intake import CameraFrame
 from .parameters import Parameters
 from .scene import Scene, View
+from .weights_folder import check_folder
 
 LoadPredictor = Callable[..., Predictor]
 MANY_CORES = 4
@@ -57,12 +57,13 @@ not measured. Within a frame, publishing from a thread of its own while the next
 
 @dataclass(frozen=True)
 class Job:
-    """An image message (Image or CompressedImage) and the CameraInfo that belongs to it, if any.
+    """An image message (Image or CompressedImage) of a camera, and the CameraInfo that belongs to it, if any.
 
-    `received` is when both were there, in seconds of `time.perf_counter`.
+    `line` is what it passes through, `received` when both were there, in seconds of `time.perf_counter`.
     """
 
     camera: Camera
+    line: Line
     image: Any
     camera_info: CameraInfo | None
     received: float = field(default_factory=time.perf_counter)
@@ -74,7 +75,7 @@ class Decoded:
 
     job: Job
     parameters: Parameters
-    frame: Frame
+    frame: CameraFrame
     predictor: Predictor
     prepared: Prepared
     decode_s: float
@@ -100,7 +101,6 @@ class Pipeline:
 
     Args:
         predictor: loaded and warmed up.
-        decoder: for image messages.
         parameters: current values.
         health: of the model.
         now_ns: the node's clock.
@@ -109,14 +109,12 @@ class Pipeline:
     def __init__(
         self,
         predictor: Predictor,
-        decoder: Decoder,
         parameters: Parameters,
         health: ModelHealth,
         now_ns: Callable[[], int],
     ) -> None:
         self.predictor = predictor
         self.parameters = parameters
-        self._decoder = decoder
         self._health = health
         self._now_ns = now_ns
         self._cores = len(os.sched_getaffinity(0))
@@ -137,7 +135,7 @@ class Pipeline:
         """
         started = time.perf_counter()
         parameters, predictor = self.parameters, self.predictor
-        frame = self._decode(job, parameters)
+        frame = job.line.intake.frame(job.image, job.camera_info, parameters)
         decode_s = time.perf_counter() - started
         prepared = predictor.prepare(frame.rgb, frame.intrinsics)
         return Decoded(job, parameters, frame, predictor, prepared, decode_s, time.perf_counter() - started)
@@ -165,25 +163,26 @@ class Pipeline:
         decoded, prediction = predicted.decoded, predicted.prediction
         job, frame, model = decoded.job, decoded.frame, decoded.predictor.model
         header = Header(stamp=job.image.header.stamp, frame_id=frame.frame_id)
-        camera_info = job.camera_info if frame.intrinsics is not None else None
-        health, outputs = job.camera.health, job.camera.outputs
-        assert outputs is not None  # they are there as long as the worker is
-        outputs.publish(
+        line, health = job.line, job.camera.health
+        place, track = line.motion.of(header, frame, decoded.parameters)
+        line.outputs.publish(
             Scene(
                 header,
                 frame.rgb,
                 prediction,
                 frame.intrinsics,
-                camera_info,
+                frame.camera_info,
                 model.label_space,
                 model.model_id,
                 view_of(decoded.parameters),
+                place,
+                track,
             )
         )
         ended = time.perf_counter()
         now_ns = self._now_ns()
         health.frame_done((now_ns - frame.stamp_ns) / 1e9 if now_ns else float("nan"))
-        if outputs.wants_stats:
+        if line.outputs.wants_stats:
             publish_s, processing_s = ended - started, ended - job.received
             seconds = {
                 "decode": decoded.decode_s,
@@ -192,26 +191,7 @@ class Pipeline:
                 "processing": processing_s,
             }
             timings_ms = prediction.timings_ms | {stage: 1e3 * s for stage, s in seconds.items()}
-            outputs.publish_stats(self._stats(header, timings_ms, predicted))
-
-    def _decode(self, job: Job, parameters: Parameters) -> Frame:
-        rgb = self._decoder.rgb(job.image)
-        frame_id = parameters.frame_id or job.image.header.frame_id
-        if not frame_id:
-            job.camera.warn(
-                "frame_id",
-                "the image's frame_id is empty, so TF and RViz can't place the outputs; set it in the camera driver, "
-                "or give this node the parameter frame_id",
-            )
-        intrinsics = None
-        if job.camera_info is not None:
-            try:
-                intrinsics = intrinsics_of(job.camera_info, rgb.shape[:2])
-                job.camera.health.calibration_error = ""
-            except CameraInfoError as error:
-                job.camera.health.calibration_error = str(error)
-                job.camera.warn("calibration", f"{error}. 2D outputs go on, 3D is withheld")
-        return Frame(rgb, intrinsics, stamp_ns(job.image), frame_id)
+            line.outputs.publish_stats(self._stats(header, timings_ms, predicted))
 
     def _stats(self, header: Header, timings_ms: dict[str, float], predicted: Predicted) -> PipelineStats:
         health, predictor = predicted.decoded.job.camera.health, predicted.decoded.predictor
@@ -252,8 +232,6 @@ def stages_alone(parameters: Parameters, device: str, cores: int) -> int:
 
 def images_together(parameters: Parameters, predictor: Predictor) -> int:
     """How many images the network takes at once: as many as asked for, and as its backend can."""
-    if predictor.backend.max_batch == 1:
-        return 1
     wanted = parameters.max_batch or (1 if predictor.device == "cpu" else predictor.backend.max_batch)
     return min(wanted, predictor.backend.max_batch)
 
@@ -266,6 +244,7 @@ def view_of(parameters: Parameters) -> View:
         max_depth_m=parameters.max_depth,
         no_depth_classes=parameters.no_depth_names,
         no_point_classes=parameters.no_point_names,
+        min_point_confidence=parameters.min_point_confidence,
         point_stride=parameters.point_stride,
         masks=parameters.publish_masks,
     )
@@ -276,10 +255,11 @@ def load_predictor(parameters: Parameters, load: LoadPredictor, progress: Progre
 
     Raises:
         ModelLoadError: the weights can't be loaded, or are of another label space than asked for.
-        ConfigError: backend, device, precision or input size is not possible here, or no_point_classes names a class
-            that the model doesn't have.
+        ConfigError: backend, device, precision or input size is not possible here, weights lie outside of
+            weights_folder, or no_point_classes names a class that the model doesn't have.
         BackendError: the backend is missing, out of memory, or could not build what it runs.
     """
+    check_folder(parameters.weights, parameters.weights_folder)
     predictor = load(
         parameters.weights,
         backend=parameters.backend,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.context import Context
-from rclpy.duration import Duration
+from rclpy.duration import Duration, Infinite
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from tqdm import tqdm
 
@@ -19,9 +19,11 @@ from ..data.bag import BagReader, BagTopic, RawMessage, header_stamp_ns
 from ..errors import DpsError
 from .graph import TypeNotInstalledError, connected, matching_qos, message_class, offered_type
 from .pace import Pace
+from .qos import publisher_qos
+from .replay_options import ReplayOptions
 from .spin import spin_until
 
-_DEPTH = 10
+_FLUSH_S = 5.0
 _CLOCK_TOPIC = "/clock"
 
 
@@ -35,11 +37,8 @@ class Player:
     Args:
         reader: an open bag.
         context: an initialised ROS context.
-        rate: recorded seconds per second, above 0; infinite plays as fast as it goes.
-        topics: names in the bag; None plays all whose type is installed (the others are named on stderr).
-        clock_hz: rate of /clock on the wall, 0 for none.
-        lock_step: (topic in the bag, result topic): each message of the first waits for the result of the one before.
-        wait_timeout_s: how long to wait for subscribers or a result.
+        options: what to play and how; see `replay_options`. Without topics asked for, those whose type is not
+            installed are left out and named on stderr.
         stopped: asked between messages; playing ends when it is true.
 
     Raises:
@@ -51,32 +50,30 @@ class Player:
         self,
         reader: BagReader,
         context: Context,
+        options: ReplayOptions,
         *,
-        rate: float = 1.0,
-        topics: Sequence[str] | None = None,
-        clock_hz: float = 0.0,
-        lock_step: tuple[str, str] | None = None,
-        wait_timeout_s: float = 30.0,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        reader.require([*(topics or ()), *(lock_step or ())[:1]])
-        self.published = 0
+        reader.require([*(options.topics or ()), *options.exclude_topics, *(options.lock_step or ())[:1]])
+        self.counts: dict[str, int] = {}
+        self.node = Node("dps_replay", context=context)
+        self._steps = 0
         self._reader = reader
-        self._wait_timeout_s = wait_timeout_s
+        self._options = options
         self._stopped = stopped
-        self._pace = Pace(0, rate)
-        self._clock_period_s = 1 / clock_hz if clock_hz else 0.0
-        self._node = Node("dps_replay", context=context)
+        self._pace = Pace(0, options.rate)
+        self._pace.hold(options.start_paused)
+        self._clock_period_s = 1 / options.clock_hz if options.clock_hz else 0.0
         self._executor = SingleThreadedExecutor(context=context)
-        self._executor.add_node(self._node)
-        self._clock = self._node.create_publisher(Clock, _CLOCK_TOPIC, 1) if clock_hz else None
+        self._executor.add_node(self.node)
+        self._clock = self.node.create_publisher(Clock, _CLOCK_TOPIC, 1) if options.clock_hz else None
         self._next_clock_s = 0.0
         self._publishers: dict[str, Any] = {}
         for topic in reader.topics().values():
-            if (topics is None and not (topic.name == _CLOCK_TOPIC and clock_hz)) or topic.name in (topics or ()):
-                self._add_publisher(topic, required=topics is not None)
+            named = topic.name in (options.topics or ())
+            if options.chooses(topic.name) and (named or not (topic.name == _CLOCK_TOPIC and options.clock_hz)):
+                self._add_publisher(topic, required=named)
         self._latched = {t.name for t in reader.topics().values() if t.latched and t.name in self._publishers}
-        self._lock_step = lock_step
         self._asked_ns: int | None = None
         self._answered_ns: set[int] = set()
         self._answers: Any = None
@@ -89,17 +86,37 @@ class Player:
                 raise
             print(f"warning: topic '{topic.name}' is not played: {error}", file=sys.stderr)
             return
-        qos = QoSProfile(
-            history=HistoryPolicy.KEEP_LAST,
-            depth=max(_DEPTH, topic.message_count) if topic.latched else _DEPTH,
-            reliability=ReliabilityPolicy.RELIABLE,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE,
-        )
-        self._publishers[topic.name] = self._node.create_publisher(message_type, topic.name, qos)
+        qos = publisher_qos(topic, self._options.qos.get(topic.name, {}))
+        if self._options.lock_step is not None and topic.name == self._options.lock_step[0]:
+            qos.reliability = ReliabilityPolicy.RELIABLE  # a frame that gets lost would be waited for in vain
+        self._publishers[topic.name] = self.node.create_publisher(message_type, topic.name, qos)
+
+    @property
+    def rate(self) -> float:
+        """Recorded seconds per second; may be set while it plays."""
+        return self._pace.rate
+
+    @rate.setter
+    def rate(self, value: float) -> None:
+        self._pace.rate = value
+
+    @property
+    def paused(self) -> bool:
+        return self._pace.held
+
+    def pause(self, paused: bool) -> None:
+        """Pause or go on; /clock stands still meanwhile."""
+        self._pace.hold(paused)
+        self._steps *= paused  # steps that were asked for come by themselves now
+
+    def play_next(self) -> bool:
+        """While paused: let the next message out. False where it is not paused."""
+        self._steps += self.paused
+        return self.paused
 
     def close(self) -> None:
         self._executor.shutdown()
-        self._node.destroy_node()
+        self.node.destroy_node()
 
     def wait_for_subscribers(self, counts: Mapping[str, int]) -> None:
         """Wait until each topic (name as published) has that many subscribers.
@@ -115,10 +132,11 @@ class Player:
         waited = self._wait(lambda: all(by_name[t].get_subscription_count() >= n for t, n in counts.items()))
         if not waited and not self._stopped():
             found = ", ".join(f"{t}: {by_name[t].get_subscription_count()} of {n}" for t, n in counts.items())
-            raise ReplayError(f"no such number of subscribers after {self._wait_timeout_s:g} s ({found})")
+            raise ReplayError(f"no such number of subscribers after {self._options.wait_timeout_s:g} s ({found})")
 
-    def play(self, start_ns: int, *, progress: bool = True) -> None:
+    def play(self, start_ns: int) -> None:
         """Publish all messages recorded from `start_ns` on, and before it the latched ones."""
+        self._delay()
         if self._latched and start_ns > self._reader.start_ns:
             for message in self._reader.raw_messages(self._latched):
                 if message.stamp_ns >= start_ns:
@@ -126,11 +144,15 @@ class Player:
                 self._publish(message)
         self._pace.restart(start_ns)
         self._next_clock_s = 0.0
-        seconds = max(0.0, (self._reader.end_ns - start_ns) * 1e-9)
+        end_ns = self._options.end_ns(start_ns)
+        last_ns = self._reader.end_ns if end_ns is None else min(end_ns, self._reader.end_ns)
+        seconds = max(0.0, (last_ns - start_ns) * 1e-9)
         form = "{l_bar}{bar}| {n:.1f}/{total:.1f} s [{elapsed}<{remaining}{postfix}]"
-        hidden = None if progress else True  # None: shown on terminals only
+        hidden = None if self._options.progress else True  # None: shown on terminals only
         with tqdm(total=seconds, bar_format=form, desc=self._reader.path.name, disable=hidden) as bar:
-            for message in self._reader.raw_messages(self._publishers.keys(), start_ns):
+            # The last moment is played too, as in `ros2 bag play`.
+            stop_ns = None if end_ns is None else end_ns + 1
+            for message in self._reader.raw_messages(self._publishers.keys(), start_ns, stop_ns):
                 self._hold_for_result(message)
                 self._sleep_until(message.stamp_ns)
                 if self._stopped():
@@ -138,23 +160,37 @@ class Player:
                 self._publish(message)
                 bar.update((message.stamp_ns - start_ns) * 1e-9 - bar.n)
 
+    def _delay(self) -> None:
+        if self._options.delay_s:
+            spin_until(self._executor, self._stopped, self._options.delay_s)
+
     def flush(self) -> None:
-        """Give reliable subscribers a few seconds to acknowledge the last messages."""
+        """Give reliable subscribers time to acknowledge the last messages."""
+        asked_ms = self._options.wait_acked_ms
+        seconds = _FLUSH_S if asked_ms < 0 else asked_ms / 1000
         for publisher in self._publishers.values():
             if publisher.get_subscription_count() and not self._stopped():
-                publisher.wait_for_all_acked(Duration(seconds=5))
+                publisher.wait_for_all_acked(Duration(seconds=seconds) if asked_ms else Infinite)
 
     def _publish(self, message: RawMessage) -> None:
         self._publishers[message.topic].publish(message.data)
-        self.published += 1
+        self.counts[message.topic] = self.counts.get(message.topic, 0) + 1
 
     def _sleep_until(self, stamp_ns: int) -> None:
         while not self._stopped():
+            if self._steps:
+                self._steps -= 1
+                self._pace.restart(stamp_ns)
+                return
             left_s = self._pace.due_in_s(stamp_ns)
             if self._clock is not None:
                 left_s = min(left_s, self._tick(stamp_ns))
             if left_s <= 0:
-                return
+                # Now and then even when every message is late: for keys and services.
+                self._executor.spin_once(timeout_sec=0)
+                if not self.paused:
+                    return
+                continue
             self._executor.spin_once(timeout_sec=min(left_s, 0.2))
 
     def _tick(self, next_stamp_ns: int) -> float:
@@ -172,18 +208,18 @@ class Player:
 
     def _hold_for_result(self, message: RawMessage) -> None:
         """Before a frame: wait for the result of the one before, or before the first for somebody to give results."""
-        if self._lock_step is None or message.topic != self._lock_step[0]:
+        if self._options.lock_step is None or message.topic != self._options.lock_step[0]:
             return
-        result_topic, asked_ns = self._lock_step[1], self._asked_ns
+        result_topic, asked_ns = self._options.lock_step[1], self._asked_ns
         if not self._wait(lambda: self._subscribed(result_topic)):
             if not self._stopped():
                 raise ReplayError(
-                    f"nobody publishes '{result_topic}' after {self._wait_timeout_s:g} s; start the node first"
+                    f"nobody publishes '{result_topic}' after {self._options.wait_timeout_s:g} s; start the node first"
                 )
         elif asked_ns is not None and not self._wait(lambda: asked_ns in self._answered_ns) and not self._stopped():
             raise ReplayError(
                 f"no message on '{result_topic}' with stamp {asked_ns * 1e-9:.9f} came within "
-                f"{self._wait_timeout_s:g} s; is the node active and subscribed to '{message.topic}'?"
+                f"{self._options.wait_timeout_s:g} s; is the node active and subscribed to '{message.topic}'?"
             )
         if self._pace.due_in_s(message.stamp_ns) < 0:
             self._pace.restart(message.stamp_ns)
@@ -192,18 +228,18 @@ class Player:
 
     def _subscribed(self, topic: str) -> bool:
         """Subscribe to the results as soon as somebody offers them; true once that is done."""
-        type_name = None if self._answers else offered_type(self._node, topic)
+        type_name = None if self._answers else offered_type(self.node, topic)
         if type_name is not None:
-            self._answers = self._node.create_subscription(
+            self._answers = self.node.create_subscription(
                 message_class(type_name),
                 topic,
                 lambda data: self._answered_ns.add(header_stamp_ns(data)),
-                matching_qos(self._node, topic),
+                matching_qos(self.node, topic),
                 raw=True,
             )
-        return self._answers is not None and connected(self._node, self._answers, topic)
+        return self._answers is not None and connected(self.node, self._answers, topic)
 
     def _wait(self, condition: Callable[[], bool]) -> bool:
         """True when the condition holds; False when the time is up or playing is to stop."""
-        spin_until(self._executor, lambda: self._stopped() or condition(), self._wait_timeout_s)
+        spin_until(self._executor, lambda: self._stopped() or condition(), self._options.wait_timeout_s)
         return not self._stopped() and condition()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
+
+from ..data.bag import BagTopic
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -14,6 +16,9 @@ except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 _RELIABILITY = {"best_effort": QoSReliabilityPolicy.BEST_EFFORT, "reliable": QoSReliabilityPolicy.RELIABLE}
+_DURABILITY = {"volatile": QoSDurabilityPolicy.VOLATILE, "transient_local": QoSDurabilityPolicy.TRANSIENT_LOCAL}
+_HISTORY = {"keep_last": QoSHistoryPolicy.KEEP_LAST, "keep_all": QoSHistoryPolicy.KEEP_ALL}
+_REPLAY_DEPTH, _MAX_REPLAY_DEPTH = 10, 1000
 LATCHED = QoSProfile(
     history=QoSHistoryPolicy.KEEP_LAST,
     depth=1,
@@ -29,6 +34,24 @@ def profile(reliability: str, depth: int) -> QoSProfile:
         depth=depth,
         reliability=_RELIABILITY[reliability],
         durability=QoSDurabilityPolicy.VOLATILE,
+    )
+
+
+def publisher_qos(topic: BagTopic, overrides: Mapping[str, Any]) -> QoSProfile:
+    """What the publishers of a recorded topic offered, with the policies that `overrides` names instead."""
+    depth = max(_REPLAY_DEPTH, topic.depth, topic.message_count if topic.latched else 0)
+    asked = {
+        "reliability": "reliable" if topic.reliable else "best_effort",
+        "durability": "transient_local" if topic.latched else "volatile",
+        "history": "keep_last",
+        "depth": min(depth, _MAX_REPLAY_DEPTH),
+        **overrides,
+    }
+    return QoSProfile(
+        history=_HISTORY[asked["history"]],
+        depth=asked["depth"],
+        reliability=_RELIABILITY[asked["reliability"]],
+        durability=_DURABILITY[asked["durability"]],
     )
 
 

@@ -1,30 +1,56 @@
-"""Records topics to a rosbag2 (MCAP), byte for byte as they arrive.
-
-As a command: `python -m dps_perception.node.recorder OUT TOPIC... [--until TOPIC=N]`. The bag is whole and readable
-after Ctrl-C or SIGTERM.
-"""
+"""Subscriptions that write topics to a rosbag2 (MCAP), byte for byte as they arrive."""
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import sys
+import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
-import rclpy
-from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.executors import Executor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy
-from rclpy.signals import SignalHandlerOptions
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 
-from .. import cli
 from ..data.bag import BagWriter, header_stamp_ns
-from ..errors import ConfigError, DpsError
-from .graph import connected, matching_qos, message_class, message_definitions, offered_type, split_ros_args
-from .spin import StopSignal, spin_until
+from .graph import (
+    TypeNotInstalledError,
+    connected,
+    matching_qos,
+    message_class,
+    message_definitions,
+    offered_type,
+    topics_published_by,
+)
+
+_LOOK_S = 0.05
+_FLUSH_S = 0.5
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Topics to record besides those that are named, as they turn up.
+
+    Attributes:
+        nodes: full names of nodes, all of whose topics are meant but /rosout and /parameter_events.
+        everything: all topics but hidden ones.
+        exclude: topics left out of these: a regular expression found in their name; "" leaves out none.
+    """
+
+    nodes: tuple[str, ...] = ()
+    everything: bool = False
+    exclude: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.nodes) or self.everything
+
+    def topics(self, node: Node) -> list[str]:
+        """The topics that are there now."""
+        found = {topic for name in self.nodes for topic in topics_published_by(node, name)}
+        found -= {"/rosout", "/parameter_events"}
+        if self.everything:
+            found |= {name for name, _ in node.get_topic_names_and_types() if "/_" not in name}
+        return sorted(topic for topic in found if not (self.exclude and re.search(self.exclude, topic)))
 
 
 class Recorder:
@@ -37,6 +63,8 @@ class Recorder:
         writer: an entered BagWriter.
         topics: full names, e.g. "/camera/image_raw".
         on_message: called with (topic, header stamp in nanoseconds or None) after each message.
+        selection: more topics, looked for all the time.
+        warn: told once of each selected topic whose type is not installed.
     """
 
     def __init__(
@@ -45,6 +73,9 @@ class Recorder:
         writer: BagWriter,
         topics: Iterable[str],
         on_message: Callable[[str, int | None], None] = lambda topic, stamp_ns: None,
+        *,
+        selection: Selection = Selection(),
+        warn: Callable[[str], None] = print,
     ) -> None:
         self._node = node
         self._writer = writer
@@ -53,18 +84,39 @@ class Recorder:
         self.counts = dict.fromkeys(self.missing, 0)
         self.stamps_ns: dict[str, list[int]] = {topic: [] for topic in self.missing}
         self._subscriptions: dict[str, Any] = {}
-        self._timer = node.create_timer(0.05, self.look)
+        self._selection, self._warn = selection, warn
+        self._refused: set[str] = set()
+        self._timer = node.create_timer(_LOOK_S, self.look)
+        self._flushing = node.create_timer(_FLUSH_S, writer.flush_if_due)
         self.look()
 
     def look(self) -> None:
-        """Subscribe to those missing topics that are published by now."""
+        """Subscribe to those missing topics that are published by now.
+
+        Raises:
+            TypeNotInstalledError: the type of a topic asked for by name is not installed.
+        """
+        for topic in self._selection.topics(self._node):
+            if topic not in self.counts and topic not in self._refused:
+                self._take(topic)
         for topic in list(self.missing):
             type_name = offered_type(self._node, topic)
             if type_name is not None:
                 self._subscribe(topic, type_name)
                 self.missing.remove(topic)
-        if not self.missing:
+        if not self.missing and not self._selection:
             self._timer.cancel()
+
+    def _take(self, topic: str) -> None:
+        """Subscribe to a selected topic; one that can't be is left out with a warning."""
+        type_name = offered_type(self._node, topic)
+        if type_name is None:
+            return
+        try:
+            self._subscribe(topic, type_name)
+        except TypeNotInstalledError as error:
+            self._refused.add(topic)
+            self._warn(f"topic '{topic}' is not recorded: {error}")
 
     def connected(self, topic: str) -> bool:
         """The topic has a subscription that is connected to a publisher."""
@@ -75,7 +127,14 @@ class Recorder:
         if not self._writer.knows(type_name):
             self._writer.register_types(message_definitions(message_type))
         qos = matching_qos(self._node, topic)
-        self._writer.add_topic(topic, type_name, latched=qos.durability == DurabilityPolicy.TRANSIENT_LOCAL)
+        self._writer.add_topic(
+            topic,
+            type_name,
+            latched=qos.durability == DurabilityPolicy.TRANSIENT_LOCAL,
+            reliable=qos.reliability == ReliabilityPolicy.RELIABLE,
+        )
+        self.counts.setdefault(topic, 0)
+        self.stamps_ns.setdefault(topic, [])
         has_header = message_type.get_fields_and_field_types().get("header") == "std_msgs/Header"
 
         def keep(data: bytes) -> None:
@@ -100,98 +159,6 @@ class Recorder:
     def close(self) -> None:
         """Stop receiving; the writer can be closed after."""
         self._node.destroy_timer(self._timer)
+        self._node.destroy_timer(self._flushing)
         for subscription in self._subscriptions.values():
             self._node.destroy_subscription(subscription)
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dps_perception.node.recorder",
-        description="Record topics to a rosbag2 (MCAP) until Ctrl-C, or until enough messages have come.",
-    )
-    parser.add_argument("out", type=Path, help="bag folder to write; it appears when the recording is complete")
-    parser.add_argument("topics", nargs="+", help="full topic names; a topic may begin to be published later")
-    parser.add_argument(
-        "--until", nargs="+", default=[], metavar="TOPIC=N", help="stop by itself when these topics have N messages"
-    )
-    parser.add_argument("--timeout", type=float, default=float("inf"), metavar="S", help="an error after S seconds")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing bag")
-    return parser
-
-
-def _goals(texts: Sequence[str], topics: Sequence[str]) -> dict[str, int]:
-    goals = {}
-    for text in texts:
-        topic, _, number = text.partition("=")
-        if topic not in topics or not number.isdigit():
-            raise ConfigError(f"--until '{text}': give TOPIC=N with a recorded topic: {', '.join(topics)}")
-        goals[topic] = int(number)
-    return goals
-
-
-def record(
-    out: Path,
-    topics: Sequence[str],
-    goals: Mapping[str, int],
-    *,
-    timeout_s: float = float("inf"),
-    overwrite: bool = False,
-    ros_args: Sequence[str] = (),
-    stopped: Callable[[], bool] = lambda: False,
-) -> dict[str, int]:
-    """Record until all goals (topic -> number of messages) are met or `stopped()`; return the number by topic.
-
-    Raises:
-        DatasetError: `out` exists and may not be replaced, or can't be written.
-        DpsError: the goals are not met in time; nothing is left then.
-    """
-    with BagWriter(out, overwrite=overwrite) as writer, contextlib.ExitStack() as stack:
-        context = rclpy.Context()
-        rclpy.init(args=list(ros_args), context=context, signal_handler_options=SignalHandlerOptions.NO)
-        stack.callback(context.try_shutdown)
-        node = Node("dps_recorder", context=context)
-        stack.callback(node.destroy_node)
-        executor = SingleThreadedExecutor(context=context)
-        stack.callback(executor.shutdown)
-        executor.add_node(node)
-        recorder = Recorder(node, writer, topics)
-        stack.callback(recorder.close)
-
-        def done() -> bool:
-            met = bool(goals) and all(recorder.counts[topic] >= number for topic, number in goals.items())
-            return met or stopped()
-
-        if not spin_until(executor, done, timeout_s):
-            raise DpsError(f"recording not complete after {timeout_s:g} s: {recorder.counts}, wanted {dict(goals)}")
-        recorder.drain(executor)
-        return dict(recorder.counts)
-
-
-def command(argv: Sequence[str] | None) -> None:
-    """Run the command line."""
-    own, ros = split_ros_args(sys.argv[1:] if argv is None else argv)
-    args = make_parser().parse_args(own)
-    signal = StopSignal()
-    try:
-        counts = record(
-            args.out,
-            args.topics,
-            _goals(args.until, args.topics),
-            timeout_s=args.timeout,
-            overwrite=args.overwrite,
-            ros_args=ros,
-            stopped=lambda: signal.received,
-        )
-    finally:
-        signal.restore()
-    print(f"{args.out}: " + ", ".join(f"{topic} x{count}" for topic, count in counts.items()))
-
-
-def main() -> int:
-    """Entry point."""
-    return cli.run(command)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,6 +14,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from ..camera import Intrinsics
+from ..kernels.cloud import OPTICAL
 from ..kernels.depth import DepthRule, limit_depth
 from ..labels import LabelSpace
 from ..types import Prediction, Segment
@@ -28,6 +29,7 @@ class View:
         min_depth_m, max_depth_m: nearer depth is -Inf, farther +Inf (REP 117, 118); 0: no limit.
         no_depth_classes: names of classes without a surface; their depth is +Inf.
         no_point_classes: names of classes that are left out of the cloud (NaN) but keep their depth.
+        min_point_confidence: less confident pixels are left out of the cloud (NaN); 0: none.
         point_stride: every n-th row and column becomes points.
         masks: instances carry their masks.
     """
@@ -37,8 +39,17 @@ class View:
     max_depth_m: float = 0.0
     no_depth_classes: Collection[str] = ()
     no_point_classes: Collection[str] = ()
+    min_point_confidence: float = 0.0
     point_stride: int = 1
     masks: bool = True
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where 3D outputs are expressed: their header, and the (4, 4) pose that takes optical coordinates there."""
+
+    header: Header
+    pose: NDArray[np.float64]
 
 
 class Scene:
@@ -48,14 +59,17 @@ class Scene:
     nearest to each output pixel's centre (never a mixture of two surfaces), the image is averaged.
 
     Args:
-        header: of all outputs.
+        header: of all outputs, but for the frame of those in 3D where `place` says another one.
         rgb: (H0, W0, 3) uint8 image.
         prediction: on the image's grid.
         intrinsics: of the image, None without a usable calibration.
-        camera_info: the source's, None without a usable calibration.
+        camera_info: of the image, read as that of a rectified one; None without a usable calibration.
         label_space: of the prediction.
         model_id: name of the model.
         view: parameters of the outputs.
+        place: says where 3D outputs are expressed, None where that is not known and they are withheld; called at most
+            once, when the first of them is made. Without it, in the optical frame.
+        track: gives the things of this scene their track ids by panoptic id; called at most once. Without it none have.
     """
 
     def __init__(
@@ -68,17 +82,30 @@ class Scene:
         label_space: LabelSpace,
         model_id: str,
         view: View,
+        place: Callable[[], Placement | None] | None = None,
+        track: Callable[[Scene], Mapping[int, int]] | None = None,
     ) -> None:
         self.header = header
         self.camera_info = camera_info
         self.label_space = label_space
         self.model_id = model_id
         self.view = view
+        self._place, self._track = place, track
         self._rgb = rgb
         self._prediction = prediction
         self._intrinsics = intrinsics
         height, width = rgb.shape[:2]
         self.size_hw = max(1, round(height * view.scale)), max(1, round(width * view.scale))
+
+    @cached_property
+    def placement(self) -> Placement | None:
+        """Where 3D outputs are expressed; None: they are withheld."""
+        return self._place() if self._place is not None else Placement(self.header, OPTICAL)
+
+    @cached_property
+    def track_ids(self) -> Mapping[int, int]:
+        """Track ids by panoptic id; what is missing is not tracked."""
+        return self._track(self) if self._track is not None else {}
 
     @cached_property
     def intrinsics(self) -> Intrinsics | None:

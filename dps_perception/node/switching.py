@@ -16,6 +16,7 @@ from ..inference.fastest import choices
 from ..inference.predictor import Predictor
 from .diagnostics import ModelHealth
 from .parameters import SWITCH, Parameters, specs
+from .weights_folder import check_folder
 
 Build = Callable[[Parameters, Progress], Predictor]
 Swap = Callable[[Predictor, Parameters], Predictor]
@@ -40,6 +41,7 @@ def validate(parameters: Parameters) -> None:
     Raises:
         DpsError: an unknown or unavailable backend, device, precision or mode, or no such file; names what is valid.
     """
+    check_folder(parameters.weights, parameters.weights_folder)
     file = peek(parameters.weights)
     if parameters.backend == AUTO:
         if parameters.backend_mode:

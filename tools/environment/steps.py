@@ -145,8 +145,9 @@ def is_ours_to_give(module: str) -> bool:
 
 def install_standins() -> None:
     """Put the stand-ins where the real modules are missing, see tools/ros_standins/README.md."""
-    if is_ours_to_give("tf2_msgs"):
-        build_interfaces(STANDINS / "tf2_msgs")
+    for interfaces in ("tf2_msgs", "vision_msgs"):
+        if is_ours_to_give(interfaces):
+            build_interfaces(STANDINS / interfaces)
     wanted = digest(ROOT, [STANDINS], STAMPS.get("wheels"))
     if STAMPS.get("standins") == wanted:
         return

@@ -11,75 +11,44 @@ from typing import Any
 
 from ...errors import ModelLoadError
 from ...files import replacing
+from ...models.model_files import MAX_METADATA_BYTES, metadata_from_json
 from ...models.weights import METADATA_KEY
+from .onnx_walk import Walk
 
 MAGIC = b"DPS ENGINE 1\n"
 _METADATA_PROPS = 14  # field of onnx.ModelProto; each entry is {1: key, 2: value}
-_LENGTH_DELIMITED = 2
 
 
 def onnx_metadata(path: Path) -> dict[str, Any]:
-    """What `dps_export` wrote into an ONNX file, found by walking the protobuf's top level; tensors are not read.
+    """What `dps_export` wrote into an ONNX file, found by walking the protobuf; tensors are not read.
 
     Raises:
-        ModelLoadError: not an ONNX file, truncated, or not ours.
+        ModelLoadError: not an ONNX file, truncated, not ours, or with tensors in other files.
     """
     entries: dict[str, str] = {}
     try:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            for field, start, end in _fields(data, 0, len(data)):
+            walk = Walk(data)
+            for field, start, end in walk.fields(0, len(data)):
                 if field == _METADATA_PROPS:
-                    parts = {f: bytes(data[s:e]).decode() for f, s, e in _fields(data, start, end)}
-                    entries[parts.get(1, "")] = parts.get(2, "")
+                    key, value = walk.entry(start, end, MAX_METADATA_BYTES)
+                    entries[key] = value
+            outside = walk.outside()
     except (OSError, ValueError, IndexError) as error:
         raise ModelLoadError(
             f"{path} is not a whole ONNX file ({error}); it may be truncated: export or copy it again"
         ) from error
+    if outside is not None:
+        raise ModelLoadError(
+            f"{path} takes tensors from another file ('{outside[:100]}'), which is not read; dps_export writes all "
+            "into one file: export it again"
+        )
     if METADATA_KEY not in entries:
         raise ModelLoadError(
             f"{path} has no '{METADATA_KEY}' metadata: it was not written by dps_export (or it is truncated), so its "
             "classes and depth range are unknown; export the weights with dps_export"
         )
-    return _json(path, entries[METADATA_KEY])
-
-
-def _fields(data: mmap.mmap, at: int, end: int) -> list[tuple[int, int, int]]:
-    """(field number, start, end) of the length-delimited fields in a protobuf message."""
-    found = []
-    while at < end:
-        tag, at = _varint(data, at)
-        field, kind = tag >> 3, tag & 7
-        if kind == _LENGTH_DELIMITED:
-            size, at = _varint(data, at)
-            if at + size > end or field == 0:
-                raise ValueError(f"a field reaches {at + size - end} bytes beyond the end")
-            found.append((field, at, at + size))
-            at += size
-        elif kind == 0:
-            _, at = _varint(data, at)
-        elif kind in (1, 5):
-            at += 8 if kind == 1 else 4
-        else:
-            raise ValueError(f"byte {at} is no protobuf field")
-    return found
-
-
-def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while shift < 70:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
-    raise ValueError(f"byte {at} is no protobuf number")
-
-
-def _json(path: Path, text: str) -> dict[str, Any]:
-    try:
-        return dict(json.loads(text))
-    except (ValueError, TypeError) as error:
-        raise ModelLoadError(f"{path} has damaged metadata: {error}; export it again") from error
+    return metadata_from_json(path, entries[METADATA_KEY])
 
 
 @dataclass(frozen=True)
@@ -109,7 +78,7 @@ def engine_metadata(path: Path) -> dict[str, Any]:
             if stream.read(len(MAGIC)) != MAGIC:
                 raise ModelLoadError(f"{path} is not an engine file of dps_export; build one: dps_export --engine")
             size = int.from_bytes(stream.read(8), "little")
-            metadata = _json(path, stream.read(min(size, 1 << 24)).decode(errors="replace"))
+            metadata = metadata_from_json(path, stream.read(min(size, MAX_METADATA_BYTES + 1)).decode(errors="replace"))
             if path.stat().st_size != len(MAGIC) + 8 + size + int(metadata["plan_bytes"]):
                 raise ModelLoadError(f"{path} is truncated; build it again: dps_export --engine")
     except (OSError, KeyError, ValueError) as error:

@@ -1,0 +1,143 @@
+"""`dps_replay BAG --node`: node, recording, evaluation and viewer of one bag, each in its process, ended in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from demo_weights import write_small_weights
+from rosbags.highlevel import AnyReader
+from test_demo_end_to_end import children_of
+
+from dps_perception import cli
+from dps_perception.camera import Intrinsics
+from dps_perception.data.bag import BagReader, BagWriter
+from dps_perception.data.drive_bag import CAMERA_IN_BASE, write_image, write_street_frame
+from dps_perception.node import replay
+
+SIZE = (64, 128)
+FRAMES = 4
+START = 1_700_000_000_000_000_000
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bags") / "drive"
+    rng = np.random.default_rng(0)
+    with BagWriter(path) as writer:
+        for i in range(FRAMES):
+            pixels, labels = rng.integers(0, 256, (*SIZE, 3), np.uint8), np.zeros(SIZE, np.uint16)
+            depth = np.full(SIZE, 9, np.float32)
+            intrinsics = Intrinsics(100, 100, 63.5, 31.5, *SIZE)
+            write_street_frame(writer, i, START + i * 200_000_000, pixels, labels, depth, intrinsics, CAMERA_IN_BASE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_small_weights(tmp_path_factory.mktemp("weights") / "small.safetensors"))
+
+
+@pytest.fixture
+def start(tmp_path: Path, weights: str) -> Iterator[Start]:
+    running: list[subprocess.Popen[str]] = []
+
+    def run(bag: Path, *arguments: str) -> subprocess.Popen[str]:
+        words = [str(bag), "--node", "--weights", weights, "--out", str(tmp_path / "out"), *arguments]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dps_perception.node.replay", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "DISPLAY": ""},
+        )
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        process.terminate()  # it ends its children
+        process.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_one_command_plays_scores_records_and_shows(tmp_path: Path, drive: Path, start: Start) -> None:
+    results, picture = tmp_path / "results", tmp_path / "out.rrd"
+    run = start(drive, "--every-frame", "--record", str(results), "--view", str(picture))
+    out, err = run.communicate(timeout=380)
+    assert run.returncode == 0, err
+    assert f"/camera/image_raw x{FRAMES}" in out
+    assert f"{FRAMES} images received, {FRAMES} processed, 0 dropped" in out
+    assert f"{FRAMES} frames scored; not paired: 0 predictions" in out
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["frames"] == {"received": FRAMES, "processed": FRAMES, "dropped": 0}
+    assert report["times"]["processing_ms"]["p50"] > 0
+    assert report["scores"]["images"] == FRAMES
+    assert picture.stat().st_size > 10_000
+    with AnyReader([results]) as reader:
+        counts = {c.topic: c.msgcount for c in reader.connections}
+        encodings = {c.topic: (c.msgdef.format.name, c.ext.serialization_format) for c in reader.connections}
+        texts = {c.topic: c.msgdef.data for c in reader.connections}
+        panoptic = [reader.deserialize(r, c.msgtype) for c, _, r in reader.messages() if c.topic == "/dps/instances"]
+    for name in ("panoptic", "depth", "points", "instances", "overlay", "stats", "camera_info", "markers"):
+        assert counts[f"/dps/{name}"] == FRAMES
+    for topic in ("/camera/image_raw", "/ground_truth/depth", "/ground_truth/panoptic"):
+        assert counts[topic] == FRAMES
+    assert (counts["/tf_static"], counts["/dps/panoptic_info"]) == (1, 1)
+    # What Foxglove asks of a file: CDR messages, and the text of every type with all those that are nested in it.
+    assert set(encodings.values()) == {("MSG", "cdr")}
+    assert "MSG: dps_msgs/DepthStats" in texts["/dps/instances"]
+    assert "MSG: geometry_msgs/Quaternion" in texts["/dps/instances"]
+    assert len(panoptic) == FRAMES
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_ctrl_c_in_a_loop_ends_all_and_leaves_a_whole_recording(tmp_path: Path, drive: Path, start: Start) -> None:
+    run = start(drive, "--loop", "--rate", "2", "--evaluate", "false", "--record", str(tmp_path / "results"))
+    end = time.monotonic() + 300
+    # In the midst of it: a megabyte, several frames, has been recorded.
+    while not any(path.stat().st_size > 1_000_000 for path in tmp_path.glob(".results.*/results/results.mcap")):
+        assert time.monotonic() < end
+        assert run.poll() is None
+        time.sleep(0.05)
+    children = children_of(run.pid)
+    assert len(children) == 4
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=90)
+    assert run.returncode == 0, err
+    assert "stopped before the end" in out
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+    with BagReader(tmp_path / "results") as reader:
+        assert reader.topics()["/dps/stats"].message_count > 0
+
+
+def test_mistakes_are_told_before_anything_is_started(
+    tmp_path: Path, drive: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with BagWriter(tmp_path / "two") as writer:
+        for topic in ("/left", "/right"):
+            write_image(writer, topic, START, np.zeros((*SIZE, 3), np.uint8), "rgb8", "camera")
+    (tmp_path / "taken").mkdir()
+    for words, told in {
+        (str(tmp_path / "two"),): "2 topics could be the image",
+        (
+            str(tmp_path / "two"),
+            "--image",
+            "/left",
+        ): "no topic is the camera_info (sensor_msgs/msg/CameraInfo); name it as --camera-info",
+        (str(drive), "--record", str(tmp_path / "taken")): "exists already; remove it, or give --overwrite",
+        (str(drive), "--topics", "/tf"): "leave out --topics",
+    }.items():
+        assert cli.run(replay.command, [words[0], "--node", *words[1:]]) == 2
+        assert told in capsys.readouterr().err
