@@ -14,8 +14,8 @@ from dps_perception.data.dvps import write_sample
 from dps_perception.errors import ConfigError, ModelLoadError, TrainingError
 from dps_perception.inference.predictor import Predictor
 from dps_perception.labels import CITYSCAPES, pack
-from dps_perception.models.config import preset
 from dps_perception.models.efficientdps import EfficientDPS
+from dps_perception.models.families import preset
 from dps_perception.models.weights import default_weights, load_weights
 from dps_perception.training import cli
 from dps_perception.training.initialise import Start, initialise, read_start

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from dps_perception.models.config import EfficientDPSConfig
+from dps_perception.models.efficientdps_config import EfficientDPSConfig
 from dps_perception.training.criterion import Criterion, LossWeights, sample
 from dps_perception.training.guidance import boundary_triplet, depth_continuity
 from dps_perception.training.losses import depth_loss, focal_loss, mask_losses, semantic_loss

@@ -9,7 +9,7 @@ import yaml
 from dataset_fixtures import write_cityscapes, write_cityscapes_dvps, write_coco, write_mapillary, write_semkitti
 from dataset_fixtures_bag import write_lidar_bag
 
-from dps_perception.models.config import preset
+from dps_perception.models.families import preset
 from dps_perception.models.weights import default_weights, load_weights
 from dps_perception.training import cli
 

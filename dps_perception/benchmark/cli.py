@@ -15,7 +15,7 @@ from ..evaluation.marks import between_marks, put
 from ..files import replacing
 from ..inference.backends.devices import pick_device
 from ..inference.sources import STREET
-from ..models.config import PRESETS
+from ..models.families import PRESETS
 from ..node.memory import keep_freed_memory
 from . import backends, history, node_rows, run
 from .count import count_preset

@@ -1,12 +1,12 @@
-"""From the network's tensors to panoptic ids, dense depth and confidence (paper, Section III-C and Eq. 4).
+"""From low-resolution masks and depth to a prediction on the output grid; every family's `fuse` ends here.
 
-The only implementation: training validation, evaluation, benchmark and node all call `fuse`. What is done for each
-pixel is done by a compiled kernel on the processor, by Triton on a GPU, and by plain PyTorch where there is neither.
+What is done for each pixel is done by a compiled kernel on the processor, by Triton on a GPU, and by plain PyTorch
+where there is neither.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
@@ -22,7 +22,7 @@ from ..kernels.own_depth import own_depth
 from ..labels import LabelSpace
 from ..types import OutputGrid, Prediction
 from . import plain_fusion
-from .segments import FusionThresholds, Kept, number_segments, score_limits
+from .segments import FusionThresholds, Kept, number_segments
 
 
 @dataclass(frozen=True)
@@ -64,44 +64,6 @@ class Layers:
     own_depth: OwnDepth | None = None
 
 
-def fuse(
-    tensors: Mapping[str, Tensor],
-    label_space: LabelSpace,
-    thresholds: FusionThresholds,
-    grid: OutputGrid,
-    stride: int,
-    max_depth_m: float,
-    depth_scale: float = 1.0,
-) -> Prediction:
-    """Fuse the named tensors of one image (batch size 1; see `EfficientDPS.forward`) to a `Prediction`.
-
-    Args:
-        tensors: `class_logits` (1, N, C), `mask_logits` (1, N, h, w), optionally `depth_logits` (1, N or 1, h, w)
-            and `backup_depth_logits` (1, 1, h, w).
-        grid: the output grid; mask and depth *logits* are upsampled to it bilinearly.
-        stride: network input pixels per tensor pixel.
-        max_depth_m: D_max of Eq. 3.
-        depth_scale: factor on the depth for a camera whose focal length differs from the training camera's.
-
-    Returns:
-        Panoptic ids by argmax over the mask logits of the kept queries, and depth by Eq. 4 with the softmax over
-        the same mask logits. A backup depth query joins that softmax with logit 0 (probability one half), so it
-        speaks where no kept query covers a pixel. Without kept queries and backup, all queries share. Without
-        any depth tensor, depth is NaN.
-    """
-    masks, depths, backup = (_maps(tensors.get(f"{n}_logits")) for n in ("mask", "depth", "backup_depth"))
-    assert masks is not None
-    by_query = depths is not None and len(depths) == len(masks)
-    kept = _kept(tensors["class_logits"][0].float(), masks, label_space, thresholds)
-    queries = kept.queries
-    if len(queries) == 0:  # only depth is asked for
-        queries = np.arange(len(masks) if by_query and backup is None else 1)
-        if by_query and backup is not None:
-            depths, by_query = backup, False
-    layers = Layers(masks, depths, backup, by_query, grid, stride, max_depth_m * depth_scale)
-    return assemble(layers, queries, kept, label_space, thresholds)
-
-
 def assemble(
     layers: Layers, queries: NDArray[np.int64], kept: Kept, label_space: LabelSpace, thresholds: FusionThresholds
 ) -> Prediction:
@@ -111,42 +73,11 @@ def assemble(
         layers: of one image.
         queries: (K,), K > 0: which of the masks take part.
         kept: those that may become segments: the same K, or none.
-        label_space, thresholds: see `fuse`.
+        label_space: the classes.
+        thresholds: what becomes a segment.
     """
     on = _on_processor if layers.masks.device.type == "cpu" else _on_device
     return on(layers, queries, kept, label_space, thresholds)
-
-
-def warm_up(label_space: LabelSpace, device: torch.device) -> None:
-    """Compile the kernels, or load them from disk, so that the first image need not wait for it."""
-    classes = torch.full((1, 2, len(label_space)), 9.0, device=device)
-    maps = torch.full((1, 2, 2, 2), 9.0, device=device)
-    tensors = {"class_logits": classes, "mask_logits": maps, "depth_logits": maps}
-    fuse(tensors, label_space, FusionThresholds(), OutputGrid(8, 8, 1.0, 1.0), 4, 1.0)
-
-
-def _maps(logits: Tensor | None) -> Tensor | None:
-    """(1, N, h, w) -> (N, h, w) float32."""
-    return None if logits is None else logits[0].float().contiguous()
-
-
-def _kept(class_logits: Tensor, masks: Tensor, label_space: LabelSpace, thresholds: FusionThresholds) -> Kept:
-    """The queries whose score reaches the limit of their kind; (N, C) and (N, h, w) logits.
-
-    A score is at most its class probability, so that most queries are out before their masks are looked at.
-    """
-    if masks.device.type != "cpu":
-        found = plain_fusion.query_scores(class_logits, masks)
-        score, probability, class_id = (values.cpu().numpy() for values in found)
-        queries = np.arange(len(score))
-    else:
-        best, best_class = class_logits.sigmoid().max(1)
-        probability, class_id = best.numpy(), best_class.numpy()
-        queries = np.flatnonzero(probability >= score_limits(class_id, label_space, thresholds))
-        probability, class_id = probability[queries], class_id[queries]
-        score = probability * kernel.mask_quality(masks.numpy(), queries)
-    enough = score >= score_limits(class_id, label_space, thresholds)
-    return Kept(queries[enough], class_id[enough], probability[enough], score[enough])
 
 
 def _on_processor(
@@ -160,8 +91,8 @@ def _on_processor(
         depth_by_query=layers.depth_by_query,
     )  # fmt: skip
     if (own := layers.own_depth) is not None:
-        parts = (values.numpy() for values in (own.logits, own.factor, own.shift))
-        found = replace(found, depth=own_depth(found.owner, *parts, layers.grid, layers.stride))
+        logits, factor, shift = own.logits.numpy(), own.factor.numpy(), own.shift.numpy()
+        found = replace(found, depth=own_depth(found.owner, logits, factor, shift, layers.grid, layers.stride))
     return finish(found, kept, space, thresholds, layers.depth_factor)
 
 

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backbones import build_backbone
 from .deformable import deformable_stack
-from .image import Normalise
 from .layers import ConvBlock, append_coordinates, conv_stack
-from .panopticdepth_config import INSTANCE, PanopticDepthConfig
+from .network import Network
+from .panopticdepth_config import DENSE, INSTANCE, PanopticDepthConfig
 from .panopticdepth_kernels import LEVELS
 from .pyramid import FeaturePyramid
 
 EMBEDDING_STRIDE = 4
-SIZE_MULTIPLE = 32
 DEPTH_NUMBERS = 2
 """What a depth kernel has beside its weights: shift and range, before their sigmoids."""
 
@@ -35,7 +33,7 @@ class SemanticPyramid(nn.Module):
         out = None
         for doublings, (branch, level) in enumerate(zip(self.branches, levels, strict=True)):
             x = level
-            for conv in branch:
+            for conv in branch:  # type: ignore[attr-defined]
                 x = conv(x)
                 if doublings:
                     x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
@@ -44,15 +42,14 @@ class SemanticPyramid(nn.Module):
         return out
 
 
-class PanopticDepth(nn.Module):
+class PanopticDepth(Network):
     """The whole network (paper, Section 3); `config` says how it was built."""
 
+    config: PanopticDepthConfig
+
     def __init__(self, config: PanopticDepthConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, first=2)
         c, norm, deformable = config.channels, config.norm, config.deformable
-        self.normalise = Normalise()
-        self.backbone = build_backbone(config.backbone, first=2)
         self.pyramid = FeaturePyramid(self.backbone.channels, c)
         self.semantic = SemanticPyramid(c, norm)
         self.position_tower = deformable_stack(c, c, 3, norm, deformable)
@@ -64,7 +61,7 @@ class PanopticDepth(nn.Module):
         self.mask_embedding = deformable_stack(c + 2, c, 3, norm, deformable)
         if config.depth:
             self.depth_tower = deformable_stack(c + 2, c, 3, norm, deformable)
-            self.depth_embedding = nn.Conv2d(c, config.depth_channels, 1)
+            self.depth_embedding = nn.Conv2d(c, 1 if config.depth == DENSE else config.depth_channels, 1)
         if config.depth == INSTANCE:
             self.depth_kernel_tower = deformable_stack(c, c, 3, norm, deformable)
             self.depth_kernels = nn.Conv2d(c, config.depth_channels + DEPTH_NUMBERS, 3, padding=1)

@@ -13,12 +13,10 @@ from ..labels import VOID_PANOPTIC_ID, LabelSpace
 from ..types import OutputGrid, Prediction
 from . import plain_fusion
 from .fusion import Layers, OwnDepth, assemble
-from .panopticdepth import DEPTH_NUMBERS
+from .panopticdepth import DEPTH_NUMBERS, EMBEDDING_STRIDE
 from .panopticdepth_config import DENSE, PanopticDepthConfig
 from .panopticdepth_kernels import Kernels, find_kernels
 from .segments import FusionThresholds, Kept, score_limits
-
-STRIDE = 4
 
 
 def fuse(
@@ -51,14 +49,14 @@ def fuse(
         void, nothing = np.full(size, VOID_PANOPTIC_ID, np.uint16), np.zeros(size, np.float32)
         return Prediction(void, np.full(size, np.nan, np.float32), nothing, ())
     masks = _convolved(found.mask, tensors["mask_embedding"])
-    kept = keep(found, masks, label_space, thresholds, pixels=STRIDE**2 / (grid.scale_y * grid.scale_x))
+    kept = keep(found, masks, label_space, thresholds, pixels=EMBEDDING_STRIDE**2 / (grid.scale_y * grid.scale_x))
     queries = kept.queries if len(kept.queries) else np.arange(len(masks))  # only depth is asked for
     chosen = torch.as_tensor(queries, device=masks.device)
     dense = tensors["depth_embedding"][0].float().contiguous() if config.depth == DENSE else None
     own = None
     if found.depth is not None:
         own = instance_depth(found.depth[chosen], tensors["depth_embedding"], config.depth_normalisation)
-    layers = Layers(masks, dense, None, False, grid, STRIDE, factor_m, own)
+    layers = Layers(masks, dense, None, False, grid, EMBEDDING_STRIDE, factor_m, own)
     return assemble(layers, queries, kept, label_space, replace(thresholds, mask=0.0, overlap=0.0, stuff_area_px=0))
 
 

@@ -98,7 +98,8 @@ def merged(found: Kernels, similarity: float) -> Kernels:
     direction = F.normalize(found.mask, dim=1)
     alike = (direction @ direction.T >= similarity) & (found.class_id[:, None] == found.class_id)
     free = torch.ones(len(alike), dtype=torch.bool)
-    same, firsts = alike.cpu(), []
+    same = alike.cpu()
+    firsts: list[int] = []
     groups = torch.zeros(same.shape)
     for k in range(len(same)):
         if free[k]:

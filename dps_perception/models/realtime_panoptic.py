@@ -6,26 +6,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backbones import build_backbone
-from .image import Normalise
 from .layers import PRIOR_BIAS, conv_stack
+from .network import Network
 from .pyramid import FeaturePyramid
 from .realtime_panoptic_config import STRIDES, RealtimePanopticConfig
 
 LEVELNESS_STRIDE, SEMANTIC_STRIDE = 4, 8
-SIZE_MULTIPLE = 32
 TOWER_DEPTH = 4
 
 
-class RealtimePanoptic(nn.Module):
+class RealtimePanoptic(Network):
     """The whole network (paper, Section 4); `config` says how it was built."""
 
+    config: RealtimePanopticConfig
+
     def __init__(self, config: RealtimePanopticConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         levels, c, s = len(STRIDES), config.channels, config.semantic_channels
-        self.normalise = Normalise()
-        self.backbone = build_backbone(config.backbone)
         self.pyramid = FeaturePyramid(self.backbone.channels, c)
         self.localisation = conv_stack(c, c, TOWER_DEPTH, config.norm)
         self.semantic_tower = conv_stack(c, s, TOWER_DEPTH, config.norm) if config.two_towers else None

@@ -91,8 +91,8 @@ def _well_scored(queries: Queries, least: float) -> Queries:
 def _masks(dense: Tensor, semantic: Tensor, queries: Queries, least: float) -> Tensor:
     """Eq. 5 for all queries: (K, h, w), 0 where the class is less likely than `least`."""
     if dense.device.type == "cpu":
-        parts = (values.numpy() for values in (dense, semantic, queries.boxes, queries.class_id))
-        return torch.from_numpy(box_masks(*parts, least))
+        masks = box_masks(dense.numpy(), semantic.numpy(), queries.boxes.numpy(), queries.class_id.numpy(), least)
+        return torch.from_numpy(masks)
     likely = semantic[queries.class_id]
     return box_iou(dense, queries.boxes) * likely * (likely > least)
 
@@ -119,8 +119,9 @@ def _depth(logits: Tensor, owner: Any, grid: OutputGrid, on_processor: bool) -> 
     if on_processor:
         one, none = np.ones(1, np.float32), np.zeros(1, np.float32)
         return own_depth(np.zeros_like(owner), logits[0].float().numpy(), one, none, grid, SEMANTIC_STRIDE)
-    one = logits.new_ones(1, dtype=torch.float32)
-    return plain_fusion.own_depth(torch.zeros_like(owner), logits[0].float(), one, 0 * one, grid, SEMANTIC_STRIDE)
+    factor = logits.new_ones(1, dtype=torch.float32)
+    shift = torch.zeros_like(factor)
+    return plain_fusion.own_depth(torch.zeros_like(owner), logits[0].float(), factor, shift, grid, SEMANTIC_STRIDE)
 
 
 def _mean_where_best(probability: Tensor) -> NDArray[np.float32]:

@@ -12,8 +12,10 @@ from torch import Tensor
 from ..models.panopticdepth import DEPTH_NUMBERS
 from ..models.panopticdepth_config import DENSE, INSTANCE, PanopticDepthConfig
 from .panopticdepth_targets import FULL, LevelTargets, level_targets
-from .targets import Targets
+from .targets import SEGMENTS, Targets
 
+MOST_SEGMENTS = 200
+"""Segments of an image that are targets at most; inference finds as many centres."""
 POSITIONS, LEAST_SCORE = 7, 0.1
 """Places inside a thing that learn its mask: so many with the best centre scores, from this score on."""
 ALPHA, GAMMA, BESIDE = 0.25, 2.0, 4.0
@@ -184,6 +186,12 @@ class PanopticDepthCriterion:
 
     def _loss(self, depth: Tensor, target_m: Tensor) -> Tensor:
         return depth_loss(depth.clamp(min=LEAST_DEPTH) * self.config.max_depth_m, target_m)
+
+
+def kept_values(config: PanopticDepthConfig, weights: PanopticDepthLosses, cells: int) -> int:
+    """Float32 numbers of an image that the losses keep, with so many cells of stride 4: six copies of the masks that
+    each place of each segment gives, on one to two levels, and of the depth."""
+    return 6 * SEGMENTS * (POSITIONS + 1) * cells
 
 
 def centre_loss(logits: Tensor, wanted: Tensor, known: Tensor) -> Tensor:

@@ -25,6 +25,8 @@ WORST = 0.3
 PROPOSALS = 20
 """Query boxes of an image that the mask loss looks at, chosen anew each time."""
 IGNORE = -100
+MOST_SEGMENTS = 200
+"""Segments of an image that are targets at most."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,12 @@ class RealtimePanopticCriterion:
                 depth_from_logits(logits[0, 0][usable], self.config.max_depth_m), target.depth_m[usable]
             )
         }
+
+
+def kept_values(config: RealtimePanopticConfig, weights: RealtimePanopticLosses, cells: int) -> int:
+    """Float32 numbers of an image that the losses keep, with so many cells of stride 4: a dozen copies of the overlaps
+    of places with query boxes, three of the class probabilities."""
+    return (12 * PROPOSALS + 3 * config.num_classes) * cells
 
 
 def worst_cross_entropy(logits: Tensor, semantic: Tensor, share: float) -> Tensor:

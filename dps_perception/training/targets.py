@@ -16,6 +16,8 @@ from ..labels import VOID_CLASS_ID, LabelSpace, unpack
 from ..types import Sample
 
 STRIDE = 4
+SEGMENTS = 30
+"""Segments of an image that memory estimates reckon with; a busy street scene has about as many."""
 _NO_SEGMENT = -1
 
 
