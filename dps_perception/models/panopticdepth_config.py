@@ -51,5 +51,5 @@ class PanopticDepthConfig(ThingsConfig):
 PRESETS: dict[str, PanopticDepthConfig] = {
     "panopticdepth_r50": PanopticDepthConfig(),
     # For robots and CPUs: nothing that ONNX runtimes lack, and norms that fold into the convolutions.
-    "panopticdepth_r18": PanopticDepthConfig(backbone="resnet18", channels=128, norm="batch", deformable=False),
+    "panopticdepth_r18": PanopticDepthConfig(backbone="resnet18", channels=96, norm="batch", deformable=False),
 }

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..evaluation import Evaluator, Scores
 from ..labels import VOID_PANOPTIC_ID
 from ..models.families import family_of
+from ..models.layers import full_precision
 from ..models.network import Network
 from ..types import OutputGrid
 from .config import OptimizerSettings, TrainConfig
@@ -126,7 +127,8 @@ class TrainingModule(LightningModule):
         height, width = sample.image.shape[:2]
         grid = OutputGrid(height, width, 1.0, 1.0)
         config = self.network.config
-        prediction = family_of(config).fuse(outputs, config, self.label_space, self.settings.thresholds, grid)
+        with full_precision(self.device):
+            prediction = family_of(config).fuse(outputs, config, self.label_space, self.settings.thresholds, grid)
         truth = sample.panoptic
         if truth is None:  # only its depth is scored
             truth = np.full((height, width), VOID_PANOPTIC_ID, np.uint16)

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..models.panopticdepth import DEPTH_NUMBERS
 from ..models.panopticdepth_config import DENSE, INSTANCE, PanopticDepthConfig
 from .panopticdepth_targets import FULL, LevelTargets, level_targets
+from .per_image import mean_over_images
 from .targets import SEGMENTS, Targets
 
 MOST_SEGMENTS = 200
@@ -73,17 +74,11 @@ class PanopticDepthCriterion:
             outputs: of `PanopticDepth.forward`, B images.
             targets: B of them; without labels only depth is learnt.
         """
-        terms: dict[str, list[Tensor]] = {}
-        for b, target in enumerate(targets):
-            own = {name: tensor[b].float() for name, tensor in outputs.items()}
-            for name, value in self._image(own, target).items():
-                terms.setdefault(name, []).append(value)
-        total = {name: torch.stack(values).mean() for name, values in terms.items()}
-        nothing = sum(tensor.sum() * 0 for tensor in outputs.values())  # every part has a gradient, if zero
-        return {name: getattr(self.weights, name) * value for name, value in total.items()} | {"idle": nothing}
+        return mean_over_images(self._image, outputs, targets, self.weights)
 
-    def _image(self, own: Mapping[str, Tensor], target: Targets) -> dict[str, Tensor]:
+    def _image(self, outputs: Mapping[str, Tensor], target: Targets) -> dict[str, Tensor]:
         terms = {}
+        own = {name: tensor[0] for name, tensor in outputs.items()}
         if target.labelled:
             levels = level_targets(target, self.config.thing_classes, self.config.num_classes)
             speakers = self._speakers(own, target, levels)

@@ -15,6 +15,7 @@ from ..models.realtime_panoptic_boxes import absolute_boxes, dense_boxes, find_q
 from ..models.realtime_panoptic_boxes import box_iou as iou_at_places
 from ..models.realtime_panoptic_config import STRIDES, RealtimePanopticConfig
 from .losses import depth_from_logits, depth_loss
+from .per_image import mean_over_images
 from .targets import STRIDE, Targets
 
 LARGEST = {3: 64.0, 4: 128.0, 5: 256.0, 6: 512.0, 7: float("inf")}
@@ -124,17 +125,10 @@ class RealtimePanopticCriterion:
             outputs: of `RealtimePanoptic.forward`, B images.
             targets: B of them; without labels only depth is learnt.
         """
-        sums: dict[str, list[Tensor]] = {}
-        for b, target in enumerate(targets):
-            own = {name: tensor[b : b + 1].float() for name, tensor in outputs.items()}
-            terms = self._depth(own, target)
-            if target.labelled:
-                terms |= self._labels(own, target)
-            for name, value in terms.items():
-                sums.setdefault(name, []).append(value)
-        total = {name: torch.stack(values).mean() for name, values in sums.items()}
-        nothing = sum(tensor.sum() * 0 for tensor in outputs.values())  # every part has a gradient, if zero
-        return {name: getattr(self.weights, name) * value for name, value in total.items()} | {"idle": nothing}
+        return mean_over_images(self._image, outputs, targets, self.weights)
+
+    def _image(self, own: Mapping[str, Tensor], target: Targets) -> dict[str, Tensor]:
+        return self._depth(own, target) | (self._labels(own, target) if target.labelled else {})
 
     def _labels(self, own: Mapping[str, Tensor], target: Targets) -> dict[str, Tensor]:
         index = {class_id: i for i, class_id in enumerate(self.config.thing_classes)}
