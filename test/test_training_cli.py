@@ -162,7 +162,7 @@ def test_learning_lowers_the_loss(folder, tmp_path):
         (["--run.output", "/proc/no/run"], "run.output '/proc/no/run' can't be written"),
         (["--run.seed", "-1"], "run.seed is -1; it must be within 0..4294967295"),
         (["--optimizer.schedule_steps", "-1"], "optimizer.schedule_steps is -1; it must be 0 or more"),
-        (["--model.changes", "{num_classes: 5}"], "num_classes is 19 by label space 'cityscapes'"),
+        (["--model.changes", "{num_classes: 5}"], "num_classes comes from label space 'cityscapes' (19 classes)"),
         (["--data.focal_px", "0"], "data.focal_px is 0.0; it must be positive"),
         (["--loss.depth", "-1"], "loss.depth is -1.0; it must be 0 or more"),
         (["--optimizer.milestones", "[0.5,40]"], "optimizer.milestones is (0.5, 40.0); it must be within 0..1"),

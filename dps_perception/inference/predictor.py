@@ -135,6 +135,7 @@ class Predictor:
             "model": self.model.model_id,
             **self.backend.describe(),
             "input": f"{height}x{width}",
+            "depth": "estimated" if self.model.config.has_depth else "none",
             "weights_sha256": self.model.weights_sha256,
         }
 

@@ -27,7 +27,6 @@ FORMAT = 1
 METADATA_KEY = "dps_perception"
 DEFAULT_WEIGHTS = "efficientdps_r18_street"
 MAX_INPUT_SIDE_PX = 8192
-_MISFIT = "has other classes than the network"
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def save_weights(path: Path | str, network: Network, info: ModelInfo, dtype: tor
     """
     config = info.config.for_inference()
     if not config.fits(info.label_space):
-        raise ConfigError(f"label space '{info.label_space.name}' {_MISFIT}")
+        raise ConfigError(_misfit(info))
     tensors = {
         name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
         for name, tensor in network.inference_state().items()
@@ -243,11 +242,16 @@ def info_of(path: Path, data: Mapping[str, Any]) -> ModelInfo:
     except (KeyError, IndexError, TypeError, ValueError, OverflowError, ConfigError) as error:
         raise ModelLoadError(f"{path} has damaged metadata: {error}") from error
     if not info.config.fits(info.label_space):
-        raise ModelLoadError(
-            f"{path}: label space '{info.label_space.name}' of {len(info.label_space)} classes {_MISFIT}, which has "
-            f"{info.config.num_classes}"
-        )
+        raise ModelLoadError(f"{path}: {_misfit(info)}")
     return info
+
+
+def _misfit(info: ModelInfo) -> str:
+    space, config = info.label_space, info.config
+    return (
+        f"label space '{space.name}' has {len(space)} classes, {sum(space.is_thing)} of them things, and the network "
+        f"is built for others ({config.num_classes} classes)"
+    )
 
 
 def _check_numbers(info: ModelInfo) -> None:
