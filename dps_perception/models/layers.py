@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -37,6 +38,23 @@ class ConvBlock(nn.Sequential):
 def conv_stack(inputs: int, channels: int, depth: int, norm: str) -> nn.Sequential:
     """`depth` times (3x3 convolution, norm, ReLU); the first takes `inputs` channels."""
     return nn.Sequential(*(ConvBlock(inputs if i == 0 else channels, channels, 3, norm) for i in range(depth)))
+
+
+def over_levels(blocks: nn.Sequential, levels: Sequence[Tensor]) -> list[Tensor]:
+    """Blocks that all levels of a pyramid share, on each level.
+
+    In training, batch norms normalise all levels together: their running statistics are of all levels, and statistics
+    of each level alone would be others than those of inference.
+    """
+    maps = list(levels)
+    for part in (part for block in blocks for part in block):  # type: ignore[attr-defined]
+        if isinstance(part, nn.BatchNorm2d) and part.training:
+            joined = part(torch.cat([x.flatten(2) for x in maps], 2)[..., None])
+            split = joined[..., 0].split([x.shape[2] * x.shape[3] for x in maps], 2)
+            maps = [y.unflatten(2, x.shape[2:]).clone() for y, x in zip(split, maps, strict=True)]  # ReLU overwrites it
+        else:
+            maps = [part(x) for x in maps]
+    return maps
 
 
 class MLP(nn.Sequential):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import PRIOR_BIAS, conv_stack
+from .layers import PRIOR_BIAS, conv_stack, full_precision, over_levels
 from .network import Network
 from .pyramid import FeaturePyramid
 from .realtime_panoptic_config import STRIDES, RealtimePanopticConfig
@@ -50,15 +50,15 @@ class RealtimePanoptic(Network):
             with a depth head (ours, not in the paper) `depth_logits` (B, 1, H / 8, W / 8), before the sigmoid.
         """
         levels = self.pyramid(self.backbone(self.normalise(image)))
-        outputs, located, meant = {}, [], []
-        for index, ((number, stride), level) in enumerate(zip(STRIDES.items(), levels, strict=True)):
-            where = self.localisation(level)
-            what = where if self.semantic_tower is None else self.semantic_tower(level)
-            outputs[f"box_classes_{number}"] = self.box_classes(what)
+        located = over_levels(self.localisation, levels)
+        meant = located if self.semantic_tower is None else over_levels(self.semantic_tower, levels)
+        outputs = {}
+        for index, (number, stride) in enumerate(STRIDES.items()):
+            where = located[index]
+            outputs[f"box_classes_{number}"] = self.box_classes(meant[index])
             outputs[f"centreness_{number}"] = self.centreness(where)
-            outputs[f"boxes_{number}"] = (self.scales[index] * self.boxes(where)).exp() * stride
-            located.append(where)
-            meant.append(what)
+            with full_precision(where.device):  # half a per cent of a distance is pixels of a large box
+                outputs[f"boxes_{number}"] = (self.scales[index] * self.boxes(where.float())).exp() * stride
         if self.levelness is not None:
             outputs["levelness"] = self.levelness(_together(located, image, LEVELNESS_STRIDE))
         features = _together(meant, image, SEMANTIC_STRIDE)
@@ -77,6 +77,10 @@ def _head(inputs: int, outputs: int, bias: float = 0.0) -> nn.Conv2d:
 
 
 def _together(levels: list[Tensor], image: Tensor, stride: int) -> Tensor:
-    """All levels at one stride of the image, side by side in channels."""
-    size = [n // stride for n in image.shape[1:3]]
-    return torch.cat([F.interpolate(level, size, mode="bilinear", align_corners=False) for level in levels], 1)
+    """All levels at one stride of the image, side by side in channels; the coarsest may reach beyond the image."""
+    height, width = (n // stride for n in image.shape[1:3])
+    parts = [
+        F.interpolate(level, scale_factor=float(own // stride), mode="bilinear", align_corners=False)
+        for level, own in zip(levels, STRIDES.values(), strict=True)
+    ]
+    return torch.cat([part[:, :, :height, :width] for part in parts], 1)

@@ -12,6 +12,8 @@ from torchvision.ops import batched_nms, nms
 
 from .realtime_panoptic_config import STRIDES, RealtimePanopticConfig
 
+PLACE_STRIDE = 4
+"""Of the grid of places that have a box each."""
 CLASS_SCORE, PER_LEVEL = 0.06, 1000
 SAME_CLASS, ANY_CLASS, MOST = 0.6, 0.97, 100
 """Boxes with a larger IoU than these are one; so many queries are left."""
@@ -69,18 +71,16 @@ def dense_boxes(tensors: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
 
     Args:
         tensors: of the network, batch size B.
-        size: (h, w) of the result: that of levelness.
+        size: (h, w) of the result: that of levelness, at stride 4.
 
     Returns:
         (B, L, 4, h, w) left, top, right, bottom in pixels; L is 1 with levelness, else 5.
     """
-    levels = torch.stack(
-        [
-            F.interpolate(absolute_boxes(tensors[f"boxes_{level}"], stride), size, mode="nearest-exact")
-            for level, stride in STRIDES.items()
-        ],
-        1,
-    )
+    finest = [
+        F.interpolate(absolute_boxes(tensors[f"boxes_{level}"], stride), scale_factor=float(stride // PLACE_STRIDE))
+        for level, stride in STRIDES.items()
+    ]
+    levels = torch.stack([boxes[..., : size[0], : size[1]] for boxes in finest], 1)
     if "levelness" not in tensors:
         return levels
     best = tensors["levelness"][:, 1:].argmax(1)[:, None, None].expand(-1, 1, 4, -1, -1)
