@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .deformable import deformable_stack
-from .layers import ConvBlock, append_coordinates, conv_stack
+from .layers import ConvBlock, append_coordinates, conv_stack, over_levels
 from .network import Network
 from .panopticdepth_config import DENSE, INSTANCE, PanopticDepthConfig
 from .panopticdepth_kernels import LEVELS
@@ -84,13 +84,17 @@ class PanopticDepth(Network):
         levels = self.pyramid(self.backbone(self.normalise(image)))
         high = append_coordinates(self.semantic(levels[:4]))
         outputs = {"mask_embedding": self.mask_embedding(high)}
-        for number, level in zip(LEVELS, levels[1:], strict=True):
-            kernels = self.kernels(self.kernel_tower(append_coordinates(level)))
-            outputs[f"positions_{number}"] = self.positions(self.position_tower(level))
-            outputs[f"thing_kernels_{number}"] = self.thing_kernel(kernels)
-            outputs[f"stuff_kernels_{number}"] = self.stuff_kernel(kernels)
-            if self.config.depth == INSTANCE:
-                outputs[f"depth_kernels_{number}"] = self.depth_kernels(self.depth_kernel_tower(level))
+        shared = levels[1:]
+        kernels = over_levels(self.kernel_tower, [append_coordinates(level) for level in shared])
+        positions = over_levels(self.position_tower, shared)
+        for number, kernel, position in zip(LEVELS, kernels, positions, strict=True):
+            kernel = self.kernels(kernel)
+            outputs[f"positions_{number}"] = self.positions(position)
+            outputs[f"thing_kernels_{number}"] = self.thing_kernel(kernel)
+            outputs[f"stuff_kernels_{number}"] = self.stuff_kernel(kernel)
+        if self.config.depth == INSTANCE:
+            for number, level in zip(LEVELS, over_levels(self.depth_kernel_tower, shared), strict=True):
+                outputs[f"depth_kernels_{number}"] = self.depth_kernels(level)
         if self.config.depth:
             outputs["depth_embedding"] = self.depth_embedding(self.depth_tower(high))
         return outputs
