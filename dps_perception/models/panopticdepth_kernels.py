@@ -65,7 +65,8 @@ def _things(tensors: Mapping[str, Tensor], config: PanopticDepthConfig) -> Kerne
     masks, depths = _maps(tensors, "thing_kernels"), _depth_kernels(tensors, config)
     scores, classes, kernels, depth_kernels = [], [], [], []
     for level, positions in enumerate(_maps(tensors, "positions")):
-        heat = F.avg_pool2d(positions[:count].sigmoid()[None], 3, 1, 1, count_include_pad=False)
+        raw = positions[:count].sigmoid()[None]
+        heat = (raw + F.avg_pool2d(raw, 3, 1, 1)) / 2  # so that one of two equal neighbours is the peak
         peaks = heat * (heat == F.max_pool2d(heat, 3, 1, 1))
         best, place = peaks.flatten().topk(min(PER_LEVEL, peaks.numel()))
         best, place = best[best >= CENTRE_SCORE], place[best >= CENTRE_SCORE]

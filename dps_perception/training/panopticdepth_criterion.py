@@ -17,9 +17,9 @@ from .targets import SEGMENTS, Targets
 
 MOST_SEGMENTS = 200
 """Segments of an image that are targets at most; inference finds as many centres."""
-POSITIONS, LEAST_SCORE = 7, 0.1
-"""Places inside a thing that learn its mask: so many with the best centre scores, from this score on."""
-ALPHA, GAMMA, BESIDE = 0.25, 2.0, 4.0
+POSITIONS, LEAST_SHARE = 7, 0.1
+"""Places that learn a thing's mask: so many with the best centre scores of those with this share of the thing."""
+ALPHA, GAMMA = 0.25, 2.0
 LEAST_DEPTH = 1e-4
 """Smallest depth in the losses, as a share of d_max: a range around a small mean reaches below zero."""
 
@@ -95,11 +95,12 @@ class PanopticDepthCriterion:
 
     def _positions(self, own: Mapping[str, Tensor], levels: Mapping[int, LevelTargets]) -> Tensor:
         first, losses = len(self.config.thing_classes), []
+        things = max(1, sum(len(wanted.things) for wanted in levels.values()))
         for level, wanted in levels.items():
             maps = own[f"positions_{level}"]
-            things = centre_loss(maps[:first], wanted.centres, wanted.known) / max(1, len(wanted.things))
-            losses.append(things + centre_loss(maps[first:], wanted.regions, wanted.known) / wanted.known.numel())
-        return torch.stack(losses).mean()
+            losses.append(position_loss(maps[:first], wanted.centres, wanted.known) / things)
+            losses.append(position_loss(maps[first:], wanted.regions, wanted.known) / wanted.known.numel())
+        return torch.stack(losses).sum()
 
     def _speakers(
         self, own: Mapping[str, Tensor], target: Targets, levels: Mapping[int, LevelTargets]
@@ -109,16 +110,16 @@ class PanopticDepthCriterion:
         found = []
         for level, wanted in levels.items():
             scores = own[f"positions_{level}"].detach().sigmoid().flatten(1)
-            inside = wanted.inside.flatten(1) >= 0.5
+            inside = wanted.inside.flatten(1)
             for k, place in zip(wanted.things.tolist(), wanted.places, strict=True):
-                score = scores[things[int(target.classes[k])]] * inside[k]
-                best, cells = score.topk(min(POSITIONS, len(score)))
-                cells, best = cells[best >= LEAST_SCORE], best[best >= LEAST_SCORE]
-                if not len(cells):
-                    cells, best = place[None], scores.new_ones(1)
-                found.append(Speaker(k, level, "thing", cells, best / best.sum()))
+                candidates = (inside[k] > LEAST_SHARE).nonzero()[:, 0]
+                if not len(candidates):
+                    candidates = place[None]
+                score = scores[things[int(target.classes[k])]][candidates].clamp(min=1e-6)
+                best, order = score.topk(min(POSITIONS, len(score)))
+                found.append(Speaker(k, level, "thing", candidates[order], best / best.sum()))
             for k, class_id in enumerate(target.classes.tolist()):
-                cells = inside[k].nonzero()[:, 0]
+                cells = (inside[k] >= 0.5).nonzero()[:, 0]
                 if class_id not in things and len(cells):
                     found.append(Speaker(k, level, "stuff", cells, scores.new_full((len(cells),), 1 / len(cells))))
         return found
@@ -189,19 +190,20 @@ def kept_values(config: PanopticDepthConfig, weights: PanopticDepthLosses, cells
     return 6 * SEGMENTS * (POSITIONS + 1) * cells
 
 
-def centre_loss(logits: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
-    """Focal loss (alpha 0.25, gamma 2) summed over maps (C, h, w); what is near 1 counts less as a negative.
+def position_loss(logits: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
+    """Focal loss (alpha 0.25, gamma 2) of soft targets, summed: cross entropy with the target, times the square of how
+    far the probability is from it in the mean over both outcomes.
 
     Args:
         logits: (C, h, w).
-        wanted: (C, h, w) in 0..1; a cell is positive where it is 1.
+        wanted: (C, h, w) in 0..1.
         known: (h, w) weight in 0..1.
     """
-    positive = (wanted == 1).to(logits)
     p = logits.sigmoid()
-    for_positive = ALPHA * (1 - p) ** GAMMA * F.softplus(-logits)
-    for_negative = (1 - ALPHA) * p**GAMMA * F.softplus(logits) * (1 - wanted) ** BESIDE
-    return ((positive * for_positive + (1 - positive) * for_negative) * known).sum()
+    off = p * (1 - wanted) + (1 - p) * wanted
+    balance = ALPHA * wanted + (1 - ALPHA) * (1 - wanted)
+    entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    return (balance * off**GAMMA * entropy * known).sum()
 
 
 def depth_loss(depth: Tensor, target: Tensor) -> Tensor:
