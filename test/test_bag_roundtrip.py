@@ -12,9 +12,10 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from dps_perception.camera import Intrinsics
-from dps_perception.data.bag import BagReader, BagWriter, header_stamp_ns
+from dps_perception.data.bag import BagReader, header_stamp_ns
 from dps_perception.data.bag_dataset import BagDataset
 from dps_perception.data.bag_messages import decode_depth, decode_raw, decode_rgb, quaternion
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.data.drive_bag import CAMERA_IN_BASE, write_image, write_street_frame
 from dps_perception.errors import DatasetError, ImageError
 

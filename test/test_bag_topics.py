@@ -17,10 +17,10 @@ from dataset_fixtures_bag import (
 )
 from PIL import ExifTags, Image
 
-from dps_perception.data.bag import BagWriter
 from dps_perception.data.bag_dataset import BagDataset
 from dps_perception.data.bag_messages import COLOR_ENCODINGS, decode_rgb
 from dps_perception.data.bag_topics import BagTopics
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.data.drive_bag import write_camera_info, write_image
 from dps_perception.errors import ConfigError, DatasetError, ImageError
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dps_perception import cli
-from dps_perception.data.bag import BagWriter
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.data.drive_bag import write_street_frame, write_transform
 from dps_perception.data.drive_reader import Drive
 from dps_perception.data.street.drive_bag import BagJob, write_bag
