@@ -71,6 +71,21 @@ class LabelSpace:
         table[: len(self.classes)] = [c.color for c in self.classes]
         return table
 
+    @cached_property
+    def thing_table(self) -> NDArray[np.bool_]:
+        """(256,) look-up table by class id; unknown ids and void are no things."""
+        table = np.zeros(256, bool)
+        table[: len(self.classes)] = self.is_thing
+        return table
+
+    def is_instance(self, panoptic: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which panoptic ids are one thing, told apart from others."""
+        return self.thing_table[panoptic // LABEL_DIVISOR] & (panoptic % LABEL_DIVISOR > 0)
+
+    def is_crowd(self, panoptic: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which panoptic ids are things that were not told apart."""
+        return self.thing_table[panoptic // LABEL_DIVISOR] & (panoptic % LABEL_DIVISOR == 0)
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": self.name,

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from dps_perception.camera import Intrinsics
-from dps_perception.data.bag import BagWriter
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.data.drive_bag import CAMERA_IN_BASE, write_camera_info, write_image, write_transform
 from dps_perception.labels import CITYSCAPES, pack
 

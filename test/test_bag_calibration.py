@@ -17,9 +17,9 @@ from dataset_fixtures_bag import (
 )
 
 from dps_perception.camera import Intrinsics
-from dps_perception.data.bag import BagWriter
 from dps_perception.data.bag_dataset import BagDataset
 from dps_perception.data.bag_index import BagOptions
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.data.calibration import Rectifier
 from dps_perception.data.drive_bag import write_camera_info, write_image
 from dps_perception.errors import CameraInfoError, DatasetError

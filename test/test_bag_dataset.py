@@ -25,10 +25,11 @@ from dataset_fixtures_bag import (
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from dps_perception.data.bag import BagReader, BagWriter
+from dps_perception.data.bag import BagReader
 from dps_perception.data.bag_dataset import BagDataset
 from dps_perception.data.bag_index import BagOptions
 from dps_perception.data.bag_topics import BagTopics
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.data.drive_bag import write_camera_info, write_image, write_transform
 from dps_perception.data.street import drive
 from dps_perception.data.street.drive_bag import BagJob, write_bag

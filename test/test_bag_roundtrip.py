@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from dps_perception.camera import Intrinsics
-from dps_perception.data.bag import BagReader, BagWriter, header_stamp_ns
+from dps_perception.data.bag import BagReader, header_stamp_ns
 from dps_perception.data.bag_dataset import BagDataset
 from dps_perception.data.bag_messages import decode_depth, decode_raw, decode_rgb, quaternion
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.data.drive_bag import CAMERA_IN_BASE, write_image, write_street_frame
 from dps_perception.errors import DatasetError, ImageError
 
@@ -171,6 +173,24 @@ def test_failed_writing_leaves_nothing_and_keeps_the_old_bag(tmp_path: Path) -> 
     with BagReader(path) as reader:
         assert list(reader.topics()) == ["/a"]
     assert [p.name for p in tmp_path.iterdir()] == ["drive"]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_bag_that_can_not_take_its_name_leaves_the_old_one_there(tmp_path: Path, monkeypatch, keep: bool) -> None:
+    path = write_drive(tmp_path / "drive")
+    before = (path / "drive.mcap").read_bytes()
+    rename = Path.rename
+
+    def fails_for_the_new_bag(self: Path, target: Path) -> Path:
+        if self.parent != tmp_path and self.name != "replaced":
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails_for_the_new_bag)
+    with pytest.raises(DatasetError, match="Input/output error"), BagWriter(path, overwrite=True, keep=keep) as writer:
+        write_image(writer, "/a", 1, np.zeros((1, 1), np.uint8), "mono8", "camera")
+    assert (path / "drive.mcap").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == (2 if keep else 1)  # the new one can be recovered, where it is to be kept
 
 
 def test_own_message_types(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from array import array
 from pathlib import Path
 
 import cv2
@@ -13,13 +15,14 @@ from dataset_fixtures_bag import (
     IMAGE,
     START_NS,
 )
+from PIL import ExifTags, Image
 
-from dps_perception.data.bag import BagWriter
 from dps_perception.data.bag_dataset import BagDataset
 from dps_perception.data.bag_messages import COLOR_ENCODINGS, decode_rgb
 from dps_perception.data.bag_topics import BagTopics
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.data.drive_bag import write_camera_info, write_image
-from dps_perception.errors import ConfigError, DatasetError
+from dps_perception.errors import ConfigError, DatasetError, ImageError
 
 
 def write_images(path: Path, *topics: tuple[str, str, str]) -> Path:
@@ -108,3 +111,24 @@ def test_what_the_node_accepts_is_read_alike():
         np.testing.assert_allclose(
             decode_rgb(message).astype(int), decoder.rgb(message).astype(int), atol=1, err_msg=encoding
         )
+
+
+def test_compressed_images_are_read_and_refused_as_by_the_node():
+    """The 8x6 image lies in the file as the camera took it; EXIF says that it was turned, camera_info doesn't."""
+    node = pytest.importorskip("dps_perception.node.decode")
+    message_type = pytest.importorskip("sensor_msgs.msg").CompressedImage
+    decoder, turned = node.Decoder(), Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    stream = io.BytesIO()
+    Image.fromarray(np.arange(144, dtype=np.uint8).reshape(6, 8, 3)).save(stream, "JPEG", exif=turned)
+    whole = stream.getvalue()
+    read = [decode(message_type(format="jpeg", data=array("B", whole))) for decode in (decode_rgb, decoder.rgb)]
+    np.testing.assert_array_equal(*read)
+    assert read[0].shape == (6, 8, 3)
+    for format_, data in (("jpeg", whole[:-2]), ("jpeg", b"GIF"), ("32FC1; compressedDepth png", whole)):
+        told = []
+        for decode in (decode_rgb, decoder.rgb):
+            with pytest.raises(ImageError) as error:
+                decode(message_type(format=format_, data=array("B", data)))
+            told.append(str(error.value))
+        assert told[0] == told[1]

@@ -17,6 +17,13 @@ def test_panoptic_encoding():
     assert instance_id.tolist() == [7, 0, 0, 255]
 
 
+def test_things_are_told_from_crowds_stuff_and_void():
+    """car 7, a crowd of cars, road, road with an instance (which nothing has), an unknown class, void."""
+    ids = np.array([3335, 3328, 0, 7, 40 * 256 + 1, 65535], np.uint16)
+    assert CITYSCAPES.is_instance(ids).tolist() == [True, False, False, False, False, False]
+    assert CITYSCAPES.is_crowd(ids).tolist() == [False, True, False, False, False, False]
+
+
 def test_cityscapes_classes_are_the_published_ones():
     # trainId order, things last, colours as in the benchmark's label definition.
     assert CITYSCAPES.names[0] == "road"

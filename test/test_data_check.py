@@ -8,7 +8,8 @@ from dataset_fixtures import scene, write, write_cityscapes, write_mapillary, wr
 from dataset_fixtures_bag import START_NS, write_lidar_bag
 
 from dps_perception.camera import Intrinsics
-from dps_perception.data.bag import BagReader, BagWriter
+from dps_perception.data.bag import BagReader
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.data.check import DatasetSummary, check_dataset
 from dps_perception.data.datasets import open_dataset
 from dps_perception.data.depth_statistics import DepthStatistics

@@ -98,6 +98,18 @@ def test_a_gap_is_an_error_unless_nothing_moved():
         tree.lookup("odom", "base", 7 * S)
 
 
+@pytest.mark.parametrize(("stamp_ns", "told"), [(9 * S, "known from"), (12 * S, "missing for 2.00 s")])
+def test_a_failed_look_up_lets_the_tree_grow_while_its_error_is_still_held(stamp_ns, told):
+    """A traceback keeps what `lookup` had in hand; other threads take in transforms meanwhile."""
+    tree = robot()
+    tree.add("odom", "base", 13 * S, (9, 0, 0), NO_TURN)
+    with pytest.raises(TransformError, match=told) as held:
+        tree.lookup("odom", "base", stamp_ns)
+    tree.add("odom", "base", 14 * S, (9, 0, 0), NO_TURN)
+    assert tree.lookup("odom", "base", 14 * S)[0, 3] == 9
+    assert held.tb is not None
+
+
 def test_moving_beats_static_and_broken_values_are_refused():
     tree = TransformTree()
     tree.add("odom", "base", 0, (7, 0, 0), NO_TURN, static=True)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import PointField
 
-from dps_perception.data.bag import BagWriter
 from dps_perception.data.bag_messages import cloud_colors, decode_cloud
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.errors import ImageError
 from dps_perception.node.demo_measure import END_TO_END, depth_errors, latencies_ms
 from dps_perception.node.demo_report import _depth_range

@@ -1,5 +1,7 @@
 """ID switches and IDF1 on drives of a few pixels, worked out by hand."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,13 @@ def test_a_gap_is_no_switch_but_coming_back_under_another_number_is():
     assert scores(frames).idf1 == pytest.approx(200 * 2 / (3 + 2))
     frames[2] = (truth, {CAR + 1: 2}, truth)
     assert scores(frames).switches == 1
+
+
+def test_what_nothing_could_be_scored_of_is_none_in_json():
+    found = scores([(row(ROAD), {}, row(ROAD))])
+    assert np.isnan([found.idf1, found.switches_per_100]).all()
+    written = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert (written["idf1"], written["switches_per_100"], written["frames"]) == (None, None, 1)
 
 
 def test_another_drive_knows_nothing_of_the_one_before():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dps_perception import cli
-from dps_perception.data.bag import BagWriter
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.data.drive_bag import write_street_frame, write_transform
 from dps_perception.data.drive_reader import Drive
 from dps_perception.data.street.drive_bag import BagJob, write_bag
@@ -90,6 +90,7 @@ def test_the_command_prints_a_table_and_writes_the_numbers(bag, tmp_path, capsys
     assert [t["method"] for t in trials] == [BASELINE, STILL, MOVING]
     assert trials[2]["frames"] == 2
     assert trials[2]["idf1"] > 50
+    assert trials[2]["median_ms"] > 0
     assert cli.run(evaluate_tracking.command, [str(bag), "--every", "0"]) == 2
     with pytest.raises(ConfigError, match="--every 0: 1 or more"):
         evaluate_tracking.command([str(bag), "--every", "0"])

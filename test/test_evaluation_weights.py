@@ -12,7 +12,7 @@ import torch
 
 from dps_perception import cli
 from dps_perception.camera import Intrinsics
-from dps_perception.data.bag import BagWriter
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.data.drive_bag import write_street_frame
 from dps_perception.data.dvps import write_sample
 from dps_perception.data.street import single_image

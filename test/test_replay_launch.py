@@ -13,7 +13,8 @@ import pytest
 from test_node_launch import LAUNCH, REPLAY, declared
 
 from dps_perception.camera import Intrinsics
-from dps_perception.data.bag import BagReader, BagWriter
+from dps_perception.data.bag import BagReader
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.data.drive_bag import CAMERA_IN_BASE, write_street_frame
 from dps_perception.errors import DatasetError
 from dps_perception.node import live_evaluation, record, view

@@ -16,7 +16,8 @@ from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from dps_perception.data.bag import BagReader, BagWriter
+from dps_perception.data.bag import BagReader
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.errors import ConfigError
 from dps_perception.node.controls import Controls
 from dps_perception.node.pace import Pace

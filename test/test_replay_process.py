@@ -21,7 +21,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
 from dps_perception.camera import Intrinsics
-from dps_perception.data.bag import BagReader, BagWriter, header_stamp_ns
+from dps_perception.data.bag import BagReader, header_stamp_ns
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.data.drive_bag import CAMERA_IN_BASE, write_street_frame
 from dps_perception.node.pace import Pace
 from dps_perception.node.spin import spin_until

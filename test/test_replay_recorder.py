@@ -19,7 +19,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from dps_msgs.msg import DepthStats, Instance, InstanceArray
-from dps_perception.data.bag import BagReader, BagWriter
+from dps_perception.data.bag import BagReader
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.errors import DatasetError
 
 

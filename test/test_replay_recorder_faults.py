@@ -22,8 +22,9 @@ from rosbags.highlevel import AnyReader
 from std_msgs.msg import String
 
 from dps_perception import cli
-from dps_perception.data.bag import BagReader, BagWriter
+from dps_perception.data.bag import BagReader
 from dps_perception.data.bag_recovery import recover_bag, unfinished
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.errors import DatasetError
 from dps_perception.node import record
 
@@ -43,7 +44,7 @@ def write(writer: BagWriter, count: int, size: int = 1000, first: int = 0) -> No
 
 
 def writing_child(body: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
-    program = "import sys\nfrom dps_perception.data.bag import BagWriter\n" + textwrap.dedent(body)
+    program = "import sys\nfrom dps_perception.data.bag_writer import BagWriter\n" + textwrap.dedent(body)
     words = [sys.executable, "-c", program, *map(str, arguments)]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 

@@ -19,7 +19,8 @@ from test_demo_end_to_end import children_of
 
 from dps_perception import cli
 from dps_perception.camera import Intrinsics
-from dps_perception.data.bag import BagReader, BagWriter
+from dps_perception.data.bag import BagReader
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.data.drive_bag import CAMERA_IN_BASE, write_image, write_street_frame
 from dps_perception.node import replay
 

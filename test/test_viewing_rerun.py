@@ -23,7 +23,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
 from dps_msgs.msg import ClassInfo, DepthStats, Instance, InstanceArray, PanopticInfo, PipelineStats
 from dps_perception import cli
-from dps_perception.data.bag import BagWriter
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.node import view
 from dps_perception.node.graph import message_definitions, type_name_of
 from dps_perception.node.qos import LATCHED

@@ -19,9 +19,6 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
 from ..errors import DatasetError, nearest
-from .bag_writer import BagWriter
-
-__all__ = ["BagReader", "BagTopic", "BagWriter", "RawMessage", "header_stamp_ns"]
 
 
 @dataclass(frozen=True)

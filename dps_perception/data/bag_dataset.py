@@ -43,6 +43,7 @@ class BagDataset:
 
     Attributes:
         sample_ids: `<bag>_<stamp of the image in nanoseconds>`, bag by bag in order of time.
+        stamps_ns: of the images, likewise.
         label_space: what the class ids of the labels mean.
         skipped: images that are not samples, counted by reason.
         depth_topics: for each bag by name the topic that depth comes from, "" where there is none.
@@ -72,6 +73,7 @@ class BagDataset:
         self._bags = [index_bag(p, name, split, topics or BagTopics(), self._options) for name, p in _bags(self.path)]
         self._ends = list(accumulate(len(bag.entries) for bag in self._bags))
         self.sample_ids = [f"{bag.name}_{entry.image.stamp_ns}" for bag in self._bags for entry in bag.entries]
+        self.stamps_ns = [entry.image.stamp_ns for bag in self._bags for entry in bag.entries]
         self.depth_topics = {bag.name: bag.topics.depth or bag.topics.cloud or "" for bag in self._bags}
         self.skipped: Counter[str] = sum((bag.skipped for bag in self._bags), Counter())
         self._forget()

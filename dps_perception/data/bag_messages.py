@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..errors import ImageError
 from ..labels import ClassInfo, LabelSpace
 from . import yuv
-from .image_bytes import check_size, claimed_size, ends_early
+from .image_bytes import check_compressed, check_size, undecodable
 
 _FORMATS: dict[str, tuple[type, int, int | None]] = {
     # encoding: (element type, channels, OpenCV conversion to RGB)
@@ -69,8 +69,6 @@ def decode_rgb(message: Any) -> NDArray[np.uint8]:
         ImageError: unknown encoding, zero size, step too small, data truncated or not an image file.
     """
     if hasattr(message, "format"):
-        if "compressedDepth" in message.format:
-            raise ImageError(f"format '{message.format}' holds depth; give a colour image (jpeg or png)")
         return _compressed(message)
     if message.encoding in yuv.ENCODINGS:
         return _yuv(message)
@@ -87,17 +85,13 @@ def decode_rgb(message: Any) -> NDArray[np.uint8]:
 
 
 def _compressed(message: Any) -> NDArray[np.uint8]:
-    data, decoded, why = bytes(message.data), None, "not a whole jpeg or png"
-    try:
-        claimed = claimed_size(data)
-    except ImageError as error:
-        why = str(error)
-    else:
-        check_size(*claimed)
-        if not ends_early(data):
-            decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if decoded is None:
-        raise ImageError(f"compressed image (format '{message.format}', {len(data)} bytes) can't be decoded ({why})")
+    data = bytes(message.data)
+    claimed = check_compressed(data, message.format)
+    # On the grid that camera_info is of, whatever an EXIF header says about the camera's being turned.
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if decoded is None or decoded.shape[:2] != claimed:
+        raise undecodable(data, message.format, "not a whole jpeg or png")
     return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 

@@ -101,10 +101,16 @@ class BagWriter:
             contents = recover(self._folder / name, lambda contents: information(contents, name))
         write_metadata(self._folder, contents, name)
         self._saved = f"{sum(contents.counts().values())} messages that came before that are in '{self.path}'"
-        if self.path.exists():
-            self.path.rename(self._hidden / "replaced")
-        self._folder.rename(self.path)
-        self._named = True
+        replaced = self._hidden / "replaced"
+        try:
+            if self.path.exists():
+                self.path.rename(replaced)
+            self._folder.rename(self.path)
+            self._named = True
+        except BaseException:  # the old bag must not go with the hidden folder
+            if replaced.exists() and not self.path.exists():
+                replaced.rename(self.path)
+            raise
         return failure
 
     def _unwritable(self, error: OSError) -> DatasetError:

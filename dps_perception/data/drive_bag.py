@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..camera import Intrinsics
-from .bag import BagWriter
 from .bag_messages import quaternion
+from .bag_writer import BagWriter
 
 MAP_FRAME = "map"
 BASE_FRAME = "base_link"

@@ -71,6 +71,5 @@ class Drive:
 
     def __iter__(self) -> Iterator[DriveFrame]:
         """Raises DatasetError where a message is damaged, or the pose at an image's stamp is not known."""
-        for sample in map(self._samples.__getitem__, range(len(self))):
-            stamp_ns = int(sample.sample_id.rpartition("_")[2])
-            yield DriveFrame(sample, stamp_ns, self._transforms.lookup(self._fixed, self._camera, stamp_ns))
+        for i, stamp_ns in enumerate(self._samples.stamps_ns):
+            yield DriveFrame(self._samples[i], stamp_ns, self._transforms.lookup(self._fixed, self._camera, stamp_ns))

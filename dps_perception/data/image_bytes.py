@@ -8,6 +8,8 @@ MAX_SIDE_PX = 32_766
 """Of one side; OpenCV can't undistort larger images."""
 MAX_PIXELS = 8192 * 8192
 """Of a whole image, 64 Mi: 192 MiB as RGB, and about 3 GiB once all outputs are made of it."""
+LONGEST_NAME = 60
+"""Of what a message claims, in errors."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
@@ -33,7 +35,33 @@ def check_size(height: int, width: int) -> None:
         )
 
 
-def claimed_size(data: bytes) -> tuple[int, int]:
+def check_compressed(data: bytes, format_: str) -> tuple[int, int]:
+    """(height, width) that a whole JPEG or PNG claims, the data of a CompressedImage of this format.
+
+    Raises:
+        ImageError: it is depth or neither of the two, claims too many pixels or none, or its header or end is missing.
+    """
+    if "compressedDepth" in format_:
+        raise ImageError(f"format '{format_[:LONGEST_NAME]}' holds depth; give a colour image (jpeg or png)")
+    try:
+        claimed = _claimed_size(data)
+    except ImageError as error:
+        raise undecodable(data, format_, str(error)) from error
+    check_size(*claimed)
+    if ends_early(data):
+        raise undecodable(data, format_, "its end is missing")
+    return claimed
+
+
+def undecodable(data: bytes, format_: str, why: str) -> ImageError:
+    """The error for a CompressedImage whose data can't be decoded."""
+    return ImageError(
+        f"{len(data)} bytes of format '{format_[:LONGEST_NAME]}' can't be decoded ({why}); send jpeg or png, and "
+        "check the link for lost bytes"
+    )
+
+
+def _claimed_size(data: bytes) -> tuple[int, int]:
     """(height, width) in the header of a JPEG or PNG.
 
     Raises:

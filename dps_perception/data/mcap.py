@@ -1,7 +1,8 @@
 """The MCAP file format as far as bags need it, and a writer that leaves readable files whatever becomes of it.
 
 Chunks with their message indexes, then a summary (https://mcap.dev/spec). A file that lacks its end, because the disk
-was full or the process was killed, is finished by `mcap_recovery`.
+was full or the process was killed, is finished by `mcap_recovery`. The writer of `rosbags` doesn't do: it writes chunks
+by their size alone, without checksum or lock, and one that fails can be neither tried again nor taken back.
 """
 
 from __future__ import annotations
@@ -249,7 +250,7 @@ class McapWriter:
 
 
 def _zstd() -> Any:
-    """The zstd module: in Python from 3.14 on, before from what rosbags brings."""
+    """The zstd module: in Python from 3.14 on, before from the package of its backport."""
     return importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
 
@@ -257,11 +258,17 @@ def decompress(data: bytes, compression: str) -> bytes:
     """Content of a chunk.
 
     Raises:
-        DatasetError: a compression that neither we nor `ros2 bag` write.
+        DatasetError: a compression that neither we nor `ros2 bag` write, or the data is damaged.
     """
     if compression not in ("", "zstd"):
         raise DatasetError(f"chunks are compressed by '{compression}', which only `mcap recover` reads")
-    return bytes(_zstd().decompress(data)) if compression else data
+    if not compression:
+        return data
+    zstd = _zstd()
+    try:
+        return bytes(zstd.decompress(data))
+    except zstd.ZstdError as error:
+        raise DatasetError("its compressed data is damaged") from error
 
 
 def index_times_ns(index: Index) -> tuple[int, int]:

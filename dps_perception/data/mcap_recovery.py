@@ -65,8 +65,8 @@ def recover(path: Path, describe: Callable[[Contents], str]) -> Contents:
         describe: gives the text of rosbag2's metadata record.
 
     Raises:
-        DatasetError: the file is no MCAP, is still being written, is damaged in its middle, or has messages outside of
-            chunks (as `ros2 bag record` writes with the preset fastwrite).
+        DatasetError: the file is no MCAP, is still being written, is damaged elsewhere than in the last chunk of a file
+            without its end, or has messages outside of chunks (as `ros2 bag record` writes with the preset fastwrite).
         OSError: it can't be read or written.
     """
     with path.open("r+b") as file:
@@ -128,6 +128,7 @@ def _scan(file: BinaryIO) -> tuple[Contents, Index, bool]:
         raise DatasetError("it is no MCAP file")
     contents = Contents()
     missing: Index = {}
+    whole = _is_finished(file)
     records = list(_records(file))
     for number, (kind, start, length) in enumerate(records):
         if kind == Kind.MESSAGE:
@@ -136,14 +137,14 @@ def _scan(file: BinaryIO) -> tuple[Contents, Index, bool]:
             _declare(contents, kind, _content(file, start, length))
         elif kind == Kind.CHUNK:
             data = _content(file, start, length)
+            following = (records[i] for i in range(number + 1, len(records)))
             try:
                 chunk, index = _chunk(contents, data, start)
             except (struct.error, ValueError, DatasetError) as error:
-                if number < len(records) - 1:
+                if whole or any(kind == Kind.CHUNK for kind, _, _ in following):
                     raise DatasetError(f"the chunk at byte {start} is damaged: {error}") from error
                 break  # the last one, which the system had not written yet when the power went
-            following = itertools.takewhile(lambda record: record[0] == Kind.MESSAGE_INDEX, records[number + 1 :])
-            indexes = list(following)
+            indexes = list(itertools.takewhile(lambda record: record[0] == Kind.MESSAGE_INDEX, following))
             offsets = {struct.unpack("<H", _content(file, at, 2 + _HEAD.size))[0]: at for _, at, _ in indexes}
             index_length = sum(size for _, _, size in indexes)
             if set(offsets) != set(index):
@@ -155,7 +156,7 @@ def _scan(file: BinaryIO) -> tuple[Contents, Index, bool]:
             contents.chunks.append(replace(chunk, offsets=offsets, index_length=index_length))
         elif kind in (Kind.FOOTER, Kind.DATA_END):
             break
-    return contents, missing, _is_finished(file)
+    return contents, missing, whole
 
 
 def _content(file: BinaryIO, start: int, length: int) -> bytes:
@@ -179,6 +180,8 @@ def _chunk(contents: Contents, data: bytes, start: int) -> tuple[Chunk, Index]:
         kind, length = _HEAD.unpack_from(plain, at)
         if kind == Kind.MESSAGE:
             channel_id, _, stamp_ns = struct.unpack_from("<HIQ", plain, at + _HEAD.size)
+            if channel_id not in contents.channels:
+                raise DatasetError(f"message of unknown channel {channel_id}")
             index.setdefault(channel_id, []).append((stamp_ns, at))
         elif kind in (Kind.SCHEMA, Kind.CHANNEL):
             _declare(contents, kind, plain[at + _HEAD.size : at + _HEAD.size + length])
@@ -203,4 +206,6 @@ def _declare(contents: Contents, kind: int, data: bytes) -> None:
     else:
         channel_id, schema_id = fields.numbers("HH")
         topic, _ = fields.text(), fields.text()
+        if schema_id not in contents.schemas:
+            raise DatasetError(f"topic '{topic}' has the unknown schema {schema_id}")
         contents.channels[channel_id] = Channel(channel_id, schema_id, topic, fields.pairs())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +49,8 @@ class _Edge:
     def keep(self, history_ns: int) -> None:
         """Forget what is older than that before the newest; looks only once there is twice as much."""
         if self.stamps[-1] - self.stamps[0] > 2 * history_ns:
-            begin = int(np.searchsorted(self.sorted()[0], self.stamps[-1] - history_ns))
+            self.put_in_order()
+            begin = bisect_left(self.stamps, self.stamps[-1] - history_ns)
             self.stamps, self.values = self.stamps[begin:], self.values[7 * begin :]
 
     @property
@@ -56,15 +58,18 @@ class _Edge:
         """The last stamp given; stamps mostly come in order."""
         return int(self.stamps[-1])
 
-    def sorted(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Stamps (N,), rising, and values (N, 7); of equal stamps the last one given counts."""
+    def put_in_order(self) -> None:
+        """Let the stamps rise; of equal ones the last one given counts."""
         if not self.in_order:
             stamps, values = np.array(self.stamps), np.array(self.values).reshape(-1, 7)
             order = np.argsort(stamps, kind="stable")
             order = order[np.append(np.diff(stamps[order]) > 0, True)]
             self.stamps, self.values = array("q", stamps[order]), array("d", values[order].ravel())
             self.in_order = True
-        return np.frombuffer(self.stamps, np.int64), np.frombuffer(self.values, np.float64).reshape(-1, 7)
+
+    def pose(self, i: int) -> NDArray[np.float64]:
+        """The values (7,) of one stamp: a copy, since an array can't grow while anybody (a traceback) holds a view."""
+        return np.array(self.values[7 * i : 7 * i + 7])
 
 
 class TransformTree:
@@ -134,10 +139,9 @@ class TransformTree:
         elif static and not edge.static and edge.parent == parent:
             return
         if edge.parent != parent:
-            edge.other_parent, edge.other_ns = (
-                parent,
-                stamp_ns,
-            )  # told when it is needed: another robot's muddle need not stop this one
+            # Told when it is needed: another robot's muddle need not stop this one.
+            edge.other_parent = parent
+            edge.other_ns = stamp_ns
             return
         if static:
             edge.stamps, edge.values = array("q"), array("d")
@@ -261,14 +265,14 @@ class TransformTree:
 
     def _pose(self, child: str, stamp_ns: int) -> NDArray[np.float64]:
         before, after, share = self._bracket(child, stamp_ns)
-        _, values = self._edges[child].sorted()
+        one, other = self._edges[child].pose(before), self._edges[child].pose(after)
         pose = np.eye(4)
         if before == after:
-            rotation = Rotation.from_quat(values[before, 3:])
+            rotation = Rotation.from_quat(one[3:])
         else:
-            rotation = Slerp([0.0, 1.0], Rotation.from_quat(values[[before, after], 3:]))(share)
+            rotation = Slerp([0.0, 1.0], Rotation.from_quat([one[3:], other[3:]]))(share)
         pose[:3, :3] = rotation.as_matrix()
-        pose[:3, 3] = (1 - share) * values[before, :3] + share * values[after, :3]
+        pose[:3, 3] = (1 - share) * one[:3] + share * other[:3]
         return pose
 
     def _bracket(self, child: str, stamp_ns: int) -> tuple[int, int, float]:
@@ -276,24 +280,25 @@ class TransformTree:
         edge = self._edges[child]
         if edge.static:
             return 0, 0, 0.0
-        stamps, values = edge.sorted()
-        before, after = int(stamps[0]), int(stamps[-1])
+        edge.put_in_order()
+        stamps = edge.stamps
+        before, after = stamps[0], stamps[-1]
         tolerance_ns = round(self.tolerance_s * _SECOND)  # an integer: floats are too coarse for stamps of today
         if not before - tolerance_ns <= stamp_ns <= after + tolerance_ns:
             raise TransformError(
                 f"transform '{edge.parent}' -> '{child}' is known from {before / _SECOND:.3f} s to "
                 f"{after / _SECOND:.3f} s, not at {stamp_ns / _SECOND:.3f} s (tolerance {self.tolerance_s:g} s)"
             )
-        i = int(np.clip(np.searchsorted(stamps, stamp_ns, "right") - 1, 0, len(stamps) - 1))
+        i = max(0, bisect_right(stamps, stamp_ns) - 1)
         if stamp_ns <= stamps[i] or i == len(stamps) - 1:
             return i, i, 0.0
-        gap_ns = int(stamps[i + 1] - stamps[i])
-        if gap_ns > self.max_gap_s * _SECOND and not _same(values[i], values[i + 1]):
+        gap_ns = stamps[i + 1] - stamps[i]
+        if gap_ns > self.max_gap_s * _SECOND and not _same(edge.pose(i), edge.pose(i + 1)):
             raise TransformError(
                 f"transform '{edge.parent}' -> '{child}' is missing for {gap_ns / _SECOND:.2f} s around "
                 f"{stamp_ns / _SECOND:.3f} s (at most {self.max_gap_s:g} s are interpolated)"
             )
-        return i, i + 1, float(stamp_ns - int(stamps[i])) / gap_ns
+        return i, i + 1, (stamp_ns - stamps[i]) / gap_ns
 
 
 def _same(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:

@@ -111,7 +111,7 @@ def match(table: SegmentTable, label_space: LabelSpace) -> tuple[NDArray[np.int6
     number = len(label_space)
     gt_ids, pred_ids, pixels = table.gt_ids[:-1], table.pred_ids[:-1], table.pixels
     gt_class, pred_class = gt_ids // LABEL_DIVISOR, pred_ids // LABEL_DIVISOR
-    is_crowd = label_space.is_thing[gt_class] & (gt_ids % LABEL_DIVISOR == 0)
+    is_crowd = label_space.is_crowd(gt_ids)
     gt_area = pixels.sum(axis=1)[:-1]
     pred_area = pixels.sum(axis=0)[:-1]
     on_void = pixels[-1, :-1]

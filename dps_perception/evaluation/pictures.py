@@ -55,10 +55,8 @@ def overlay(
     if panoptic.shape != rgb.shape[:2]:
         raise ImageError(f"image is {rgb.shape[:2]}, panoptic ids {panoptic.shape}; an overlay needs one pixel grid")
     picture = np.empty(rgb.shape, np.uint8) if out is None else out
-    is_thing = np.zeros(256, bool)
-    is_thing[: len(label_space)] = label_space.is_thing
     reach = 2 if len(panoptic) > 800 else 1
-    fill_tint(picture, rgb, panoptic, label_space.colors, is_thing, alpha, reach)
+    fill_tint(picture, rgb, panoptic, label_space.colors, label_space.thing_table, alpha, reach)
     _write_names(picture, panoptic, label_space)
     return picture
 

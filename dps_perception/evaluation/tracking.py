@@ -6,6 +6,7 @@ al., "Performance Measures and a Data Set for Multi-Target, Multi-Camera Trackin
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from ..labels import LABEL_DIVISOR, LabelSpace
+from ..labels import LabelSpace
 from .panoptic import segment_tables
 
 
@@ -54,7 +55,9 @@ class TrackingScores:
         return 200 * self.identity_matches / number if number else float("nan")
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"switches_per_100": self.switches_per_100, "idf1": self.idf1}
+        """Everything, ready for JSON (None where nothing was matched)."""
+        shares = {"switches_per_100": self.switches_per_100, "idf1": self.idf1}
+        return asdict(self) | {name: None if math.isnan(value) else value for name, value in shares.items()}
 
 
 class TrackingEvaluator:
@@ -131,20 +134,15 @@ def match_things(
         DatasetError: an id is not of this label space, or the sizes differ.
     """
     (table,) = segment_tables(panoptic, gt_panoptic, label_space)
-    gt_is_thing, is_thing = (
-        label_space.is_thing[ids[:-1] // LABEL_DIVISOR] & (ids[:-1] % LABEL_DIVISOR > 0)
-        for ids in (table.gt_ids, table.pred_ids)
-    )
-    gt_class = table.gt_ids[:-1] // LABEL_DIVISOR
-    is_crowd = label_space.is_thing[gt_class] & (table.gt_ids[:-1] % LABEL_DIVISOR == 0)
-    nobodys = table.pixels[-1, :-1] + table.pixels[:-1, :-1][is_crowd].sum(axis=0)
+    gt_ids, pred_ids, shared = table.gt_ids[:-1], table.pred_ids[:-1], table.pixels[:-1, :-1]
     area, pred_area = table.pixels.sum(axis=1)[:-1], table.pixels.sum(axis=0)[:-1]
-    counted = is_thing & (2 * nobodys <= pred_area)
-    shared = table.pixels[:-1, :-1]
+    is_object = label_space.is_instance(gt_ids)
+    nobodys = table.pixels[-1, :-1] + shared[label_space.is_crowd(gt_ids)].sum(axis=0)
+    counted = label_space.is_instance(pred_ids) & (2 * nobodys <= pred_area)
     union = area[:, None] + (pred_area - nobodys) - shared
-    row, column = np.nonzero(gt_is_thing[:, None] & counted & (2 * shared > union))
-    pairs = list(zip(table.gt_ids[row].tolist(), table.pred_ids[column].tolist(), strict=True))
-    return table.gt_ids[:-1][gt_is_thing].tolist(), table.pred_ids[:-1][counted].tolist(), pairs
+    row, column = np.nonzero(is_object[:, None] & counted & (2 * shared > union))
+    pairs = list(zip(gt_ids[row].tolist(), pred_ids[column].tolist(), strict=True))
+    return gt_ids[is_object].tolist(), pred_ids[counted].tolist(), pairs
 
 
 def _identity_matches(together: Mapping[tuple[int, int, int], int]) -> int:

@@ -23,7 +23,8 @@ from ..evaluation.provenance import provenance
 from ..evaluation.scores import markdown_table, number
 from ..evaluation.tracking import TrackingEvaluator, TrackingScores
 from ..files import replacing
-from ..labels import CITYSCAPES, LABEL_DIVISOR, VOID_PANOPTIC_ID, LabelSpace
+from ..labels import CITYSCAPES, LABEL_DIVISOR, LabelSpace
+from .predictor import Predictor
 from .score_weights import require_label_space
 from .tracking import Tracker
 
@@ -88,15 +89,24 @@ class Trial:
         assert frame.sample.panoptic is not None
         self._evaluator.update(panoptic, numbers, frame.sample.panoptic)
 
+    @property
+    def median_ms(self) -> float:
+        """Of one update."""
+        return float(np.median(self.milliseconds))
+
     def compute(self) -> TrackingScores:
         return self._evaluator.compute()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Settings and scores, ready for JSON."""
+        settings = {"masks": self.masks, "every": self.step, "method": self.method}
+        return settings | self.compute().to_dict() | {"median_ms": self.median_ms}
 
 
 def things_in(panoptic: NDArray[np.uint16], label_space: LabelSpace) -> list[int]:
     """Panoptic ids of an image's things, sorted; a crowd is none."""
     ids = np.unique(panoptic)
-    ids = ids[ids != VOID_PANOPTIC_ID]
-    return [int(i) for i in ids if i % LABEL_DIVISOR and label_space.is_thing[i // LABEL_DIVISOR]]
+    return ids[label_space.is_instance(ids)].tolist()
 
 
 def renumbered(panoptic: NDArray[np.uint16], label_space: LabelSpace, rng: np.random.Generator) -> NDArray[np.uint16]:
@@ -146,7 +156,7 @@ def rows(trials: Sequence[Trial]) -> list[list[str]]:
     for trial in trials:
         scores = trial.compute()
         counts = [str(n) for n in (scores.objects, scores.matches, scores.switches)]
-        shares = [number(scores.switches_per_100), number(scores.idf1, 1), f"{np.median(trial.milliseconds):.1f}"]
+        shares = [number(scores.switches_per_100), number(scores.idf1, 1), f"{trial.median_ms:.1f}"]
         made.append([trial.masks, str(trial.step), trial.method, *counts, *shares])
     return made
 
@@ -183,8 +193,6 @@ def command(argv: Sequence[str] | None) -> None:
     drives, predictor = [Drive(path) for path in args.bags], None
     about: dict[str, Any] = {"provenance": provenance("dps_evaluate_tracking", argv)}
     if not args.true_only:
-        from .predictor import Predictor  # here, so that the true masks alone don't wait for torch
-
         predictor = Predictor.load(args.weights, backend=args.backend, device=args.device, precision=args.precision)
         require_label_space(predictor.model.label_space, CITYSCAPES)
         predictor.warm_up()
@@ -192,9 +200,9 @@ def command(argv: Sequence[str] | None) -> None:
     trials = run(drives, args.every, predictor, CITYSCAPES)
     print(markdown_table(HEADER, rows(trials)))
     if args.json:
-        results = [{"masks": t.masks, "every": t.step, "method": t.method} | t.compute().to_dict() for t in trials]
+        results = about | {"trials": [trial.to_dict() for trial in trials]}
         with replacing(args.json) as beside:
-            beside.write_text(json.dumps(about | {"trials": results}, indent=1))
+            beside.write_text(json.dumps(results, indent=1, allow_nan=False))
         print(f"wrote {args.json}")
     if predictor is not None:
         predictor.close()

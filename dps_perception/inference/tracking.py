@@ -5,7 +5,7 @@ motion takes them, and whose pixels they fall on says how much of the thing is s
 mask with every thing of that frame. Without a known motion the masks stay where they are in the image. What moves by
 itself is looked for a second time, where its velocity in the image takes it, and finally near there.
 
-docs/tracking.md has what was tried and measured. ROS-free.
+docs/tracking.md has what was measured. ROS-free.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..kernels.regions import regions
 from ..labels import LABEL_DIVISOR, LabelSpace
 
 SAMPLES = 100
-"""Pixels of a thing that stand for its mask: 60 and 200 give the same."""
+"""Pixels of a thing that stand for its mask."""
 LOST_AFTER_S = 3.0
 """A thing that was not seen for longer gets a new number."""
 MIN_IOU = 0.02
@@ -185,7 +185,7 @@ def _look(
 ) -> tuple[NDArray[np.int32], _Look]:
     """(65536,) the place of each thing's panoptic id, -1 for all others; and the things, in order of their ids."""
     found = regions(panoptic)
-    things = np.flatnonzero(label_space.is_thing[found.ids // LABEL_DIVISOR] & (found.ids % LABEL_DIVISOR > 0))
+    things = np.flatnonzero(label_space.is_instance(found.ids))
     ids, counts = found.ids[things], found.areas[things]
     label_of = np.full(_IDS, -1, np.int32)
     label_of[ids] = np.arange(len(ids))

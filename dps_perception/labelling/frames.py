@@ -212,7 +212,7 @@ class Bag(FrameSequence):
     def __init__(self, dataset: BagDataset, name: str, indices: list[int]) -> None:
         self._dataset, self.name, self._indices = dataset, name, indices
         self.sensor = dataset.depth_topics[name]
-        self.stamps_ns = [int(dataset.sample_ids[i].rpartition("_")[2]) for i in indices]
+        self.stamps_ns = [dataset.stamps_ns[i] for i in indices]
 
     def read(self, places: Iterable[int]) -> Iterator[Sample | DpsError]:
         for place in places:

@@ -194,8 +194,6 @@ def _checked(path: Path, file: Any) -> tuple[ModelInfo, Network]:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """The file, open for reading; nothing of its tensors is read by that."""
-    if not path.exists():
-        raise ModelLoadError(f"no weights file '{path}'")
     check_model_file(path, (".safetensors",))
     check_tensor_list(path)
     try:

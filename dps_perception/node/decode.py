@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from ..data import yuv
-from ..data.image_bytes import check_size, claimed_size, ends_early
+from ..data.image_bytes import LONGEST_NAME, check_compressed, check_size, undecodable
 from ..errors import DpsError, ImageError, nearest
 
 _COPY_FREE: dict[str, tuple[int, int | None]] = {  # channels, OpenCV's conversion to RGB (None: it is RGB)
@@ -27,7 +27,6 @@ _COPY_FREE: dict[str, tuple[int, int | None]] = {  # channels, OpenCV's conversi
 _BAYER = {f"bayer_{pattern}{bits}": bits // 8 for pattern in ("rggb", "bggr", "gbrg", "grbg") for bits in (8, 16)}
 _BRIDGED = {"mono16": 2, "rgb16": 6, "bgr16": 6, "rgba16": 8, "bgra16": 8} | _BAYER
 _BYTES_PER_PIXEL = {name: channels for name, (channels, _) in _COPY_FREE.items()} | _BRIDGED
-_LONGEST_NAME = 60  # of what a message claims, in errors
 _LEAST_BAYER = 3  # OpenCV takes colours from neighbours and leaves smaller images black
 ENCODINGS = (*_BYTES_PER_PIXEL, *yuv.ENCODINGS)
 
@@ -80,23 +79,14 @@ class Decoder:
         return np.asarray(cv2.cvtColor(rows, conversion), np.uint8)
 
     def _compressed(self, message: CompressedImage) -> NDArray[np.uint8]:
-        name = message.format[:_LONGEST_NAME]
-        if "compressedDepth" in name:
-            raise ImageError(f"format '{name}' holds depth; give a colour image (jpeg or png)")
         data = bytes(message.data)
-        try:
-            claimed = claimed_size(data)
-        except ImageError as error:
-            raise ImageError(_undecodable(message, str(error))) from error
-        check_size(*claimed)
-        if ends_early(data):
-            raise ImageError(_undecodable(message, "its end is missing"))
+        claimed = check_compressed(data, message.format)
         try:
             decoded = self._bridge.compressed_imgmsg_to_cv2(message)
         except (TypeError, ValueError, RuntimeError, cv2.error) as error:
-            raise ImageError(_undecodable(message, str(error))) from error
+            raise undecodable(data, message.format, str(error)) from error
         if decoded is None or decoded.shape[:2] != claimed:
-            raise ImageError(_undecodable(message, "not a whole jpeg or png"))
+            raise undecodable(data, message.format, "not a whole jpeg or png")
         mosaic = message.format.partition(";")[0].strip()
         if decoded.ndim == 2 and mosaic in _BAYER:  # what image_transport makes of a bayer image as png
             return self._raw(_as_message(decoded, mosaic))
@@ -104,6 +94,7 @@ class Decoder:
             decoded = (decoded >> 8).astype(np.uint8)
         channels = 1 if decoded.ndim == 2 else decoded.shape[2]
         if decoded.dtype != np.uint8 or channels not in (1, 3, 4):
+            name = message.format[:LONGEST_NAME]
             raise ImageError(f"format '{name}' decodes to {channels} channels of {decoded.dtype}; send 8 bit")
         code = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}[channels]
         return np.asarray(cv2.cvtColor(decoded, code), np.uint8)
@@ -113,7 +104,7 @@ def check_layout(message: Image) -> None:
     """Raise ImageError where size, encoding, step and buffer don't fit together, or the size is excessive."""
     check_size(message.height, message.width)
     if message.encoding not in ENCODINGS:
-        name = message.encoding[:_LONGEST_NAME]
+        name = message.encoding[:LONGEST_NAME]
         raise ImageError(
             f"encoding '{name}' is unknown{nearest(name, ENCODINGS)} "
             f"Convert it (image_proc) or send one of: {', '.join(ENCODINGS)}"
@@ -158,13 +149,6 @@ def _as_message(pixels: NDArray[Any], encoding: str) -> Image:
     message.step, message.is_bigendian = pixels.shape[1] * pixels.itemsize, int(sys.byteorder == "big")
     message.data.frombytes(np.ascontiguousarray(pixels).tobytes())
     return message
-
-
-def _undecodable(message: CompressedImage, why: str) -> str:
-    return (
-        f"{len(message.data)} bytes of format '{message.format[:_LONGEST_NAME]}' can't be decoded ({why}); "
-        "send jpeg or png, and check the link for lost bytes"
-    )
 
 
 def _working_bridge() -> Any:

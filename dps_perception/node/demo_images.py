@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..camera import Intrinsics
-from ..data.bag import BagWriter
+from ..data.bag_writer import BagWriter
 from ..data.camera_file import assumed_intrinsics
 from ..data.drive_bag import DRIVE_TOPICS, OPTICAL_FRAME, write_camera_info, write_image
 from ..data.layout import IMAGE_SUFFIXES, images_in, spread

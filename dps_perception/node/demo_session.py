@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from dps_msgs.msg import PipelineStats
 
-from ..data.bag import BagReader, BagWriter
+from ..data.bag import BagReader
+from ..data.bag_writer import BagWriter
 from ..data.drive_bag import DRIVE_TOPICS
 from .demo_processes import ChildError, Children
 from .live_stats import RunStats

@@ -14,6 +14,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 
 from ..errors import ConfigError, nearest
+from ..inference.backends.base import MANY_IMAGES
 from ..inference.backends.registry import AUTO, BACKENDS, MODES
 from ..labels import LabelSpace
 from ..models.segments import FusionThresholds
@@ -150,7 +151,7 @@ class Parameters:
     )  # fmt: skip
     max_batch: int = _param(
         0, LIVE, "images of different cameras that run through the network at once; 0: all that wait beside a GPU, "
-        "one on a processor", low=0, high=16,
+        "one on a processor", low=0, high=MANY_IMAGES,
     )  # fmt: skip
     rectify: bool = _param(
         False, LIVE, "take camera_info's lens distortion out of the images; false: they come rectified"

@@ -15,8 +15,8 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from .. import cli
-from ..data.bag import BagWriter
 from ..data.bag_recovery import recover_bag, unfinished
+from ..data.bag_writer import BagWriter
 from ..errors import ConfigError, DpsError
 from .graph import split_ros_args
 from .recorder import Recorder, Selection

@@ -12,7 +12,8 @@ from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 
-from ..data.bag import BagWriter, header_stamp_ns
+from ..data.bag import header_stamp_ns
+from ..data.bag_writer import BagWriter
 from .graph import (
     TypeNotInstalledError,
     connected,

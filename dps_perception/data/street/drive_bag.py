@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ...files import replacing
-from ..bag import BagWriter
+from ..bag_writer import BagWriter
 from ..drive_bag import write_street_frame
 from .dataset import NANOSECONDS, versions
 from .levels import STANDARD

@@ -58,7 +58,7 @@ class Backend(Protocol):
 
 
 MANY_IMAGES = 16
-"""`Backend.max_batch` of what takes any number: as many as `max_batch` of the node's parameters allows."""
+"""`Backend.max_batch` of what takes any number; nothing asks for more."""
 
 
 def blank(input_size: tuple[int, int]) -> NDArray[np.uint8]:
