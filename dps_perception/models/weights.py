@@ -25,7 +25,7 @@ from .network import Network
 
 FORMAT = 1
 METADATA_KEY = "dps_perception"
-DEFAULT_WEIGHTS = "efficientdps_r18_street"
+DEFAULT_FAMILY = "efficientdps"
 MAX_INPUT_SIDE_PX = 8192
 
 
@@ -71,9 +71,9 @@ class ModelInfo:
         return focal_px / self.focal_px
 
 
-def default_weights() -> Path:
-    """The weights shipped with the package."""
-    return Path(str(resources.files("dps_perception"))) / "weights" / f"{DEFAULT_WEIGHTS}.safetensors"
+def default_weights(family: str = DEFAULT_FAMILY) -> Path:
+    """The weights of a family that are shipped with the package."""
+    return Path(str(resources.files("dps_perception"))) / "weights" / f"{family}_r18_street.safetensors"
 
 
 def shipped_weights() -> list[str]:
@@ -82,7 +82,7 @@ def shipped_weights() -> list[str]:
 
 
 def find_weights(name: str | Path) -> Path:
-    """A path, the name of shipped weights, or "" for the default ones -> an existing file.
+    """A path, the name of shipped weights or of a family, or "" for the default ones -> an existing file.
 
     Raises:
         ModelLoadError: there is no such file (shipped names are listed), or it is none that may be read.
@@ -93,14 +93,15 @@ def find_weights(name: str | Path) -> Path:
         try:
             path = Path(name).expanduser()
             if path.name == str(name) and not path.suffix and not path.exists():
-                path = default_weights().with_name(f"{name}.safetensors")
+                shipped = default_weights(str(name)) if name in FAMILIES else default_weights().with_name(str(name))
+                path = shipped.with_suffix(".safetensors")
         except (OSError, RuntimeError) as error:  # a name too long, no such user
             raise ModelLoadError(f"weights '{str(name)[:100]}' can't be looked for: {str(error)[:100]}") from error
     if not path.exists():
         names = shipped_weights()
         raise ModelLoadError(
             f"no weights file '{path}'{nearest(str(name), names)} Give a .safetensors file that dps_train wrote, "
-            f"or one of the shipped: {', '.join(names) or 'none'}"
+            f"one of the shipped ({', '.join(names) or 'none'}), or a family ({', '.join(FAMILIES)})"
         )
     check_model_file(path)
     return path
