@@ -15,7 +15,7 @@ from rclpy.parameter import Parameter
 from .peer import NODE
 from .process import Held
 from .result import Result
-from .stand import Stand, TrialError
+from .stand import Stand, TrialError, some
 
 LEADS = {
     ("unconfigured", "configure"): "inactive",
@@ -26,7 +26,9 @@ LEADS = {
 """(state, transition) -> the state it leads to; what is not here must be refused, but `shutdown`."""
 TRANSITIONS = tuple(transition for _, transition in LEADS)
 TIMES, WARM_UP = 50, 10
-MORE_MB = 20.0
+MORE_MB = 70.0
+"""Memory comes from the system in steps of up to 63 MiB, which some load needs for a moment: one more may come late.
+Over 150 of each transition it rose by 4 MiB, and not at all in the last 60; a model kept each time would be 2 GB."""
 STORM_S, STORM_HZ = 5.0, 50.0
 QUEUE = 10
 """Requests that a ROS service holds; the oldest of more are lost, and never answered."""
@@ -80,13 +82,12 @@ def lifecycle_walk(stand: Stand, result: Result) -> None:
     held.clear()
     topics = _topics(stand)
     made, refused = walk(stand.change, state, TIMES, rng)
-    # What is resident goes up and down by 60 MB with what a load needs for a moment; a leak only goes up.
     first, last = held[: len(held) // 3], held[-len(held) // 3 :]
     for name in ("threads", "files"):
         before, after = max(getattr(h, name) for h in first), min(getattr(h, name) for h in last)
         result.must(after <= before, f"{name}: {before} in the first third, {after} in the last")
     result.must(_topics(stand) == topics, f"publishers and subscriptions: {topics} before, {_topics(stand)} after")
-    lowest = [min(h.private_mb for h in part) for part in (first, last)]
+    lowest = [min(some([h.private_mb for h in part], "samples")) for part in (first, last)]
     grown = lowest[1] - lowest[0]
     result.must(grown < MORE_MB, f"memory: {lowest[0]:.1f} MiB or more in the first third, {lowest[1]:.1f} in the last")
     stand.change("configure")
@@ -123,7 +124,7 @@ def lifecycle_storm(stand: Stand, result: Result) -> None:
         if (stand.state, transition) in LEADS:
             result.must(stand.change(transition), f"{transition} afterwards")
     stand.meet()
-    result.recovered_s = stand.settle()
+    stand.settle()
     result.sent, result.lost = 10, stand.through(10)
     result.must(result.lost == 0, "afterwards every frame comes out")
     result.must("Traceback" not in stand.log, "no traceback in the log")
