@@ -15,7 +15,7 @@ from rclpy.parameter import Parameter
 from .peer import NODE
 from .process import Held
 from .result import Result
-from .stand import Stand, TrialError, some
+from .stand import Stand, TrialError
 
 LEADS = {
     ("unconfigured", "configure"): "inactive",
@@ -87,7 +87,7 @@ def lifecycle_walk(stand: Stand, result: Result) -> None:
         before, after = max(getattr(h, name) for h in first), min(getattr(h, name) for h in last)
         result.must(after <= before, f"{name}: {before} in the first third, {after} in the last")
     result.must(_topics(stand) == topics, f"publishers and subscriptions: {topics} before, {_topics(stand)} after")
-    lowest = [min(some([h.private_mb for h in part], "samples")) for part in (first, last)]
+    lowest = [min(h.private_mb for h in part) for part in (first, last)]
     grown = lowest[1] - lowest[0]
     result.must(grown < MORE_MB, f"memory: {lowest[0]:.1f} MiB or more in the first third, {lowest[1]:.1f} in the last")
     stand.change("configure")
