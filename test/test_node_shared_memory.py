@@ -2,14 +2,18 @@
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
-from dps_perception.node.shared_memory import FOLDER, clear_dead_segments
+from dps_perception.node.shared_memory import FOLDER, LOCK, clear_dead_segments
+from dps_perception.trials.process import segments_of
 
 DEAD, ALIVE, YOUNG = (f"fastdds_{digit * 16}" for digit in "0a1")
 
@@ -49,24 +53,29 @@ def test_a_lock_without_its_segment_goes_too(tmp_path):
 
 @pytest.mark.skipif(not FOLDER.is_dir(), reason="no /dev/shm here")
 def test_fast_dds_locks_as_this_expects():
-    """A living participant keeps its segments, a killed one loses them; only files of that process are looked at."""
+    """A living participant keeps its segments, a killed one loses them; only links to that process's are cleared."""
     program = "import rclpy, sys; rclpy.init(); n = rclpy.create_node('x'); print('up', flush=True); sys.stdin.read()"
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )  # fmt: skip
+    files, links = [], Path(tempfile.mkdtemp(prefix="dps-test-", dir=FOLDER))
     try:
         assert process.stdout.readline() == "up\n"
-        links = [os.readlink(fd) for fd in os.scandir(f"/proc/{process.pid}/fd")]
-        locks = [link for link in links if link.startswith(f"{FOLDER}/fast") and link.endswith("_el")]
-        segments = {link.removesuffix("_el") for link in locks if "_port" not in link}
+        segments = segments_of(process.pid)
         assert segments
-        clear_dead_segments(young_s=0)
-        assert all(os.path.exists(segment) for segment in segments)
+        files = [path for segment in segments for path in (segment, segment.with_name(f"{segment.name}{LOCK}"))]
+        for path in files:
+            (links / path.name).hardlink_to(path)  # a lock is of the file, whatever its name
+        assert clear_dead_segments(links, young_s=0) == 0
+        assert names(links) == {path.name for path in files}
         process.send_signal(signal.SIGKILL)
         process.wait(10)
-        assert all(os.path.exists(segment) for segment in segments)
-        assert clear_dead_segments(young_s=0) > 0
-        assert not any(os.path.exists(path) for segment in segments for path in (segment, f"{segment}_el"))
+        assert all(path.exists() for path in files)
+        assert clear_dead_segments(links, young_s=0) == sum(segment.stat().st_size for segment in segments)
+        assert not names(links)
     finally:
         process.kill()
         process.communicate()
+        shutil.rmtree(links)
+        for path in files:
+            path.unlink(missing_ok=True)

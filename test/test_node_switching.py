@@ -18,6 +18,9 @@ from sensor_msgs.msg import Image
 from dps_msgs.msg import PanopticInfo, PipelineStats
 from dps_perception.errors import BackendError
 from dps_perception.node import node as node_module
+from dps_perception.node.diagnostics import ModelHealth
+from dps_perception.node.parameters import Parameters
+from dps_perception.node.switching import Switcher
 
 
 class Slow(FakePredictor):
@@ -174,6 +177,34 @@ def test_clean_up_while_another_is_built_frees_both(rig):
     gate("onnxruntime").set()
     r.until(lambda: len(r.loaded) == 2 and all(p.closed for p in r.loaded))
     assert value(r, "backend") == "onnxruntime"  # what the next configure takes
+
+
+def test_shutdown_waits_for_what_is_built(rig):
+    """A process that ends in the middle of it is aborted."""
+    r = rig()
+    r.ready()
+    set_(r, backend="onnxruntime")
+    r.until(lambda: r.node.health.switching_to == "onnxruntime")
+    threading.Timer(0.2, gate("onnxruntime").set).start()
+    r.node.trigger_shutdown()
+    assert [p.closed for p in r.loaded] == [True, True]
+
+
+def test_a_long_build_ends_with_its_next_report_when_the_node_does():
+    reports, ended, begun = [], [], threading.Event()
+
+    def build(_, progress):
+        while True:
+            progress("0 s so far")
+            begun.set()
+
+    switcher = Switcher(build, lambda new, _: new, ended.append, reports.append, ModelHealth())
+    outcome = switcher.ask(Parameters())
+    assert begun.wait(10)
+    assert switcher.close(10)
+    assert outcome.result(10).failure == "the node ends"
+    assert set(reports) == {"0 s so far"}
+    assert ended
 
 
 @pytest.mark.parametrize(

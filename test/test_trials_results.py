@@ -12,9 +12,11 @@ from dps_perception import cli
 from dps_perception.errors import ConfigError
 from dps_perception.trials import faults
 from dps_perception.trials.endings import Ending
-from dps_perception.trials.process import Held, held_by, session_of
+from dps_perception.trials.peer import stamps
+from dps_perception.trials.process import Held, catches, held_by, session_of
 from dps_perception.trials.result import Result
-from dps_perception.trials.soak import Sample, Soak
+from dps_perception.trials.soak import Sample, Soak, command
+from dps_perception.trials.stand import TrialError, some
 
 
 def curve(resident=None, threads=None, files=None, shared=None):
@@ -60,7 +62,7 @@ def test_lost_frames_are_a_failure():
     ],
 )
 def test_what_a_right_ending_is(status, left, traceback, at_once, right):
-    assert Ending("now", "SIGTERM", status, 1.0, left, traceback).right(at_once) is right
+    assert Ending("now", "SIGTERM", status, 1.0, left, traceback, at_once).right is right
 
 
 def test_a_process_and_its_session_are_seen():
@@ -96,6 +98,58 @@ def test_a_failing_fault_fails_the_command_and_the_table_says_why(tmp_path, monk
     assert "| no image | it waits | 10 | 0 | 0.0 |" in table.read_text()
     assert "| noise | **failed**: 2 of 3 frames came through | - | - | - |" in table.read_text()
     assert [fault["name"] for fault in json.loads(report.read_text())["faults"]] == ["pause", "jpeg"]
+
+
+def test_one_fault_takes_its_place_among_those_of_the_same_machine_only(tmp_path, monkeypatch, capsys):
+    report = tmp_path / "faults.json"
+    others = [Result("flood", "60 Hz", "all counted").to_dict(), Result("pause", "no image", "it waited").to_dict()]
+    monkeypatch.setattr(faults, "run", lambda chosen, done: done(Result("pause", "no image", "it waits")))
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(faults, "stop_requests_as_interrupts", lambda: None)
+    here = faults.hardware()
+    report.write_text(json.dumps({"hardware": {**here, "load": "9.0"}, "faults": others}))
+    assert cli.run(faults.command, ["--only", "pause", "--json", str(report)]) == 0
+    written = json.loads(report.read_text())["faults"]
+    assert [(each["name"], each["happened"]) for each in written] == [("pause", "it waits"), ("flood", "all counted")]
+    report.write_text(json.dumps({"hardware": {**here, "cpu": "Z80"}, "faults": others}))
+    assert cli.run(faults.command, ["--only", "pause", "--json", str(report)]) == 2
+    assert f"cpu: Z80 then, {here['cpu']} now" in capsys.readouterr().err
+    assert json.loads(report.read_text())["hardware"]["cpu"] == "Z80"
+
+
+def test_a_soak_is_long_enough_for_two_levels_without_a_common_sample():
+    with pytest.raises(ConfigError, match="at least 1900"):
+        command(["--frames", "1899"])
+
+
+def test_figures_of_nothing_are_refused():
+    assert some([1], "ages") == [1]
+    with pytest.raises(TrialError, match="there are no ages"):
+        some([], "ages")
+
+
+def test_a_process_that_catches_a_signal_is_seen():
+    program = (
+        "import signal, sys; print(flush=True); sys.stdin.readline(); signal.signal(signal.SIGTERM, print); "
+        "print(flush=True); sys.stdin.read()"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe) as process:
+        process.stdout.readline()
+        assert not catches(process.pid, signal.SIGTERM)
+        assert catches(process.pid, signal.SIGINT)  # Python's own
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        assert catches(process.pid, signal.SIGTERM)
+        assert not catches(process.pid, signal.SIGQUIT)
+        process.stdin.close()
+    assert not catches(process.pid, signal.SIGTERM)
+
+
+def test_the_stamps_of_a_camera_are_read_from_its_log(tmp_path):
+    (tmp_path / "camera.log").write_text("a warning of 2 things\n1000000000\n1100000000\n")
+    assert stamps(tmp_path / "camera.log") == [1_000_000_000, 1_100_000_000]
 
 
 def test_an_unknown_fault_names_the_nearest():

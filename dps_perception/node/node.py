@@ -54,9 +54,9 @@ class DpsNode(LifecycleNode):
         self._load = load
         self._worker: Worker[Job] | None = None
         self._pipeline: Pipeline | None = None
-        self._switcher: Switcher | None = None
         self._running: Parameters | None = None
         self.health = ModelHealth()
+        self._switcher = Switcher(self._build, self._swap, self._on_switched, self._progress, self.health)
         self._recovery = Recovery(self._load_again, self.health)
         try:
             self._values = declare(self, self._parameter_overrides)
@@ -114,7 +114,6 @@ class DpsNode(LifecycleNode):
             raise
         self._running, self.health.switch_error = parameters, ""
         self._recovery.run_succeeded()
-        self._switcher = Switcher(self._build, self._swap, self._on_switched, self._progress, self.health)
         pipeline = self._pipeline = Pipeline(
             predictor,
             self._values,
@@ -142,9 +141,11 @@ class DpsNode(LifecycleNode):
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything, from any state."""
+        """Free everything, from any state; what is being built beside it, too."""
         self._cameras.pause()
         self._release()
+        if not self._switcher.close(DRAIN_S):
+            self.get_logger().error(f"the model that is being built was not ready within {DRAIN_S:g} s")
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -172,7 +173,7 @@ class DpsNode(LifecycleNode):
 
     def _release(self) -> None:
         worker, pipeline = self._worker, self._pipeline
-        self._worker = self._pipeline = self._switcher = self._running = None
+        self._worker = self._pipeline = self._running = None
         if worker is not None:
             if pipeline is not None:
                 worker.call(lambda: pipeline.predictor.close())
@@ -195,10 +196,10 @@ class DpsNode(LifecycleNode):
         self._cameras.frame_failed(source, error, text)
 
     def _load_again(self) -> None:
-        switcher, running = self._switcher, self._running
-        if switcher is not None and running is not None:
+        running = self._running
+        if running is not None:
             self.get_logger().error(f"{self.health.failed_runs} runs in a row failed; loading {named(running)} again")
-            switcher.ask(running)
+            self._switcher.ask(running)
 
     # Parameters and services
 
@@ -219,7 +220,7 @@ class DpsNode(LifecycleNode):
             self._pipeline.parameters = parameters
             if old.thresholds != parameters.thresholds:
                 self._announce()
-        if switch and self._switcher is not None and not self._runs(parameters):
+        if switch and self._pipeline is not None and not self._runs(parameters):
             self._switcher.ask(parameters)
         return SetParametersResult(successful=True)
 
@@ -228,7 +229,7 @@ class DpsNode(LifecycleNode):
         return self._running is not None and wish(parameters) == wish(self._running) and not self.health.switching_to
 
     async def _on_reload_model(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        if self._switcher is None:
+        if self._pipeline is None:
             response.success, response.message = False, f"the node is {self.state}; configure it first"
             return response
         done: Future = Future(executor=self.executor)

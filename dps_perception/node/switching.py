@@ -84,6 +84,7 @@ class Switcher:
         self._lock = Lock()
         self._asked: tuple[Parameters, Future[Outcome]] | None = None
         self._thread: Thread | None = None
+        self._closing = False
 
     def ask(self, parameters: Parameters) -> Future[Outcome]:
         """Switch to these; what was asked for before and has not been swapped in yet is given up."""
@@ -97,6 +98,17 @@ class Switcher:
         if older is not None:
             older[1].set_result(Outcome(older[0], SUPERSEDED, 0.0))
         return future
+
+    def close(self, timeout_s: float) -> bool:
+        """Wait until what is being built is ready or next reports its progress; False where it takes longer.
+
+        A process must not end in the middle of it: Python unwinds a thread inside a runtime, and C++ aborts then.
+        """
+        self._closing = True
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout_s)
+        return thread is None or not thread.is_alive()
 
     def _run(self) -> None:
         while True:
@@ -116,9 +128,14 @@ class Switcher:
                 self._ended(outcome)
             future.set_result(outcome)
 
+    def _report(self, text: str) -> None:
+        if self._closing:
+            raise BackendError("the node ends")
+        self._progress(text)
+
     def _switch(self, parameters: Parameters) -> str:
         try:
-            new = self._build(parameters, self._progress)
+            new = self._build(parameters, self._report)
         except Exception as error:  # whatever it is, the old model goes on
             return str(error) or type(error).__name__
         if self._asked is not None:

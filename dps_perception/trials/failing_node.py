@@ -5,6 +5,7 @@ What it obeys are one-coloured pictures, as no camera sends them (see `PICTURES`
 
 from __future__ import annotations
 
+import itertools
 import sys
 from typing import Any
 
@@ -22,6 +23,7 @@ ERROR, SURPRISE, LOSE = "error", "surprise", "lose"
 PICTURES = {ERROR: 11, SURPRISE: 22, LOSE: 33}
 """Name -> the value of all pixels. "error": that frame fails as runtimes fail; "surprise": with an exception that no
 backend should raise; "lose": from then on every frame fails, until the model is loaded again."""
+_numbers = itertools.count(1)  # so that each error differs from the one before
 
 
 class FailingBackend:
@@ -40,11 +42,11 @@ class FailingBackend:
         told = next((name for name, value in PICTURES.items() if flat and images.max() == value), "")
         self._lost |= told == LOSE
         if self._lost:
-            raise BackendError("backend torch on cpu: the device is gone (injected)")
+            raise BackendError(f"backend torch on cpu: the device is gone (injected {next(_numbers)})")
         if told == ERROR:
-            raise BackendError("backend torch on cpu: out of memory (injected)")
+            raise BackendError(f"backend torch on cpu: out of memory (injected {next(_numbers)})")
         if told == SURPRISE:
-            raise KeyError("a surprise (injected)")
+            raise KeyError(f"a surprise (injected {next(_numbers)})")
         return self._backend.run(images)
 
 

@@ -8,22 +8,25 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from .. import cli
 from ..errors import ConfigError, DpsError, nearest
 from ..evaluation.marks import between_marks, put
 from ..evaluation.scores import markdown_table
 from ..files import replacing
-from ..inference.machine import described, hardware, versions
+from ..inference.machine import described, differences, hardware, versions
 from ..node.demo_processes import ros_environment, stop_requests_as_interrupts
 from . import endings, failing_node, messages, models, recordings, storms, streams, subscribers
 from .result import HEADER, Result, rows
 from .stand import SMALL, Setup, Stand, TrialError
 
 MARK = "faults"
+SAME = ("cpu", "gpu", "torch")
+"""Of the machine: what must be equal for results to stand in one table."""
 ABOUT = "Shipped weights, torch, images 64x128, network 64x128 (60 Hz: its own size)"
 SMALL_SETUP = Setup()
 OWN_SIZE = Setup({name: SMALL[name] for name in ("device", "diagnostics_period")})
@@ -55,9 +58,9 @@ FAULTS = (
     Fault("replaced", "weights file replaced, `~/reload_model`", models.replaced_weights),
     Fault("broken", "weights file replaced by half of it, `~/reload_model`", models.broken_weights),
     Fault("deleted", "weights file deleted, `~/reload_model`", models.deleted_weights),
-    Fault("killed", "the node is killed (SIGKILL) under a 10 Hz stream; started again 10 s later", endings.killed),
+    Fault("killed", "the node is killed (SIGKILL) under a 10 Hz stream and started again", endings.killed),
     Fault("signals", "SIGINT or SIGTERM at any moment, from start to end", endings.signals),
-    Fault("disk", "the disk of a recording is full", recordings.full_disk),
+    Fault("disk", f"a recording may grow no further (limit of {recordings.LIMIT_MIB} MiB)", recordings.full_disk),
     Fault("flood", "60 Hz into the network at its own size", streams.flood, OWN_SIZE),
     Fault("clock", "`use_sim_time`: /clock jumps back, and stands still", streams.clock_jumps, SIM_TIME),
     Fault("jpeg", "JPEGs that are cut, empty, or noise", messages.undecodable_jpegs, JPEG),
@@ -72,7 +75,6 @@ def run(faults: Sequence[Fault], done: Callable[[Result], None]) -> None:
     Raises:
         TrialError: a node did not even start.
     """
-    environment = {name: os.environ[name] for name in os.environ if name.startswith(("ROS_", "FAST"))}
     with tempfile.TemporaryDirectory(prefix="dps-trials-") as folder:
         stand: Stand | None = None
         try:
@@ -80,7 +82,7 @@ def run(faults: Sequence[Fault], done: Callable[[Result], None]) -> None:
                 if stand is None or stand.setup != fault.setup:
                     if stand is not None:
                         stand.__exit__()
-                    stand = Stand(Path(folder) / str(index), fault.setup, environment).__enter__()
+                    stand = Stand(Path(folder) / str(index), fault.setup).__enter__()
                 done(result := _one(fault, stand))
                 if result.failures:
                     stand.__exit__()
@@ -122,10 +124,26 @@ def chosen(names: Sequence[str]) -> list[Fault]:
     return [known[name] for name in names] if names else list(FAULTS)
 
 
-def _with_the_others(results: Sequence[Result], report: Path) -> list[Result]:
-    """These results, and those of other faults that an older report holds, in the order of `FAULTS`."""
-    known = json.loads(report.read_text())["faults"] if report.is_file() else []
-    by_name = {each["name"]: Result(**each) for each in known} | {result.name: result for result in results}
+def older(report: Path, machine: Mapping[str, Any]) -> list[Result]:
+    """The results that an older report holds; none where there is no such file.
+
+    Raises:
+        ConfigError: it was measured on another machine or with another PyTorch.
+    """
+    if not report.is_file():
+        return []
+    known = json.loads(report.read_text())
+    if changes := differences(*({key: each.get(key) for key in SAME} for each in (known["hardware"], machine))):
+        raise ConfigError(
+            f"--json {report} was measured elsewhere ({'; '.join(changes)}), so one fault measured now can't stand "
+            "beside its others; leave --only out, or name another file"
+        )
+    return [Result(**each) for each in known["faults"]]
+
+
+def _in_order(results: Sequence[Result]) -> list[Result]:
+    """The last result of each fault, in the order of `FAULTS`."""
+    by_name = {result.name: result for result in results}
     return [by_name[fault.name] for fault in FAULTS if fault.name in by_name]
 
 
@@ -154,13 +172,14 @@ def command(argv: Sequence[str] | None = None) -> None:
     stop_requests_as_interrupts()
     machine = hardware()
     os.environ.update(ros_environment())
+    known = older(args.json, machine) if args.only and args.json else []
     results: list[Result] = []
 
     def done(result: Result) -> None:
         """Written after each, so that a run that is interrupted keeps what it has."""
         print(_line(result), flush=True)
         results.append(result)
-        shown = _with_the_others(results, args.json) if args.only and args.json else results
+        shown = _in_order([*known, *results])
         if args.json:
             report = {"hardware": machine, "versions": versions(), "faults": [each.to_dict() for each in shown]}
             with replacing(args.json) as path:

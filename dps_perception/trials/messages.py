@@ -65,7 +65,7 @@ def malformed_images(stand: Stand, result: Result) -> None:
         spoil(image)
         stand.publish(image, info, stand.sent[-1] + 1)
         told = stand.until(lambda said=said: said in stand.value("processing", "last error"), 10.0)  # type: ignore[misc]
-        result.must(told, f"diagnostics name {name} ('{stand.value('processing', 'last error'):.90}')")
+        result.must(told, f"diagnostics name {name} ('{stand.value('processing', 'last error')}')")
     _good(stand, result)
     image, info = copy.deepcopy(stand.frame())
     info.k = array.array("d", [math.nan] * 9)
@@ -75,32 +75,33 @@ def malformed_images(stand: Stand, result: Result) -> None:
     result.must(bool(stand.outputs_since(stand.sent[-1] + 1)), "labels go on with a calibration of NaN")
     result.must(
         stand.until(lambda: stand.status("input").level == DiagnosticStatus.ERROR, 10.0),
-        f"diagnostics call it an error ('{stand.status('input').message:.90}')",
+        f"diagnostics call it an error ('{stand.status('input').message}')",
     )
     _good(stand, result)
     result.must(result.lost == 0, f"{result.sent - result.lost} of {result.sent} good frames came through")
     result.must("Traceback" not in stand.log, "no traceback in the log")
-    result.happened = (
-        f"each is refused and named in diagnostics and log ({len(IMAGES) + 1} kinds); labels of good frames go on"
-    )
+    result.happened = f"each is refused and named in diagnostics ({len(IMAGES) + 1} kinds); labels of good frames go on"
 
 
 def undecodable_jpegs(stand: Stand, result: Result) -> None:
     """JPEGs cut in half, of noise, and empty, between good ones."""
     result.sent = 0
     whole = stand.frame()[0].data
-    for data in (array.array("B", b"\xff\xd8" + bytes(range(256))), array.array("B"), array.array("B", whole[:40])):
+    half = array.array("B", whole[: len(whole) // 2])
+    for data in (array.array("B", b"\xff\xd8" + bytes(range(256))), array.array("B"), half):
         _good(stand, result)
         image, info = copy.deepcopy(stand.frame())
         image.data = data
         stand.publish(image, info, stand.sent[-1] + 1)
-        told = f"{len(data)} bytes of format"
-        if not stand.until(lambda told=told: told in stand.value("processing", "last error"), 10.0):  # type: ignore[misc]
-            result.must(False, f"diagnostics name {len(data)} undecodable bytes")
+        said = f"{len(data)} bytes of format"
+        told = stand.until(lambda said=said: said in stand.value("processing", "last error"), 10.0)  # type: ignore[misc]
+        result.must(
+            told, f"diagnostics name {len(data)} undecodable bytes ('{stand.value('processing', 'last error')}')"
+        )
     _good(stand, result)
     result.must(result.lost == 0, f"{result.sent - result.lost} of {result.sent} good frames came through")
     result.must("Traceback" not in stand.log, "no traceback in the log")
-    result.happened = "refused, with size and format in diagnostics and log; good frames go on"
+    result.happened = "refused, with size and format in diagnostics; good frames go on"
 
 
 def _good(stand: Stand, result: Result) -> None:

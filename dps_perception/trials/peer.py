@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,22 +23,31 @@ from ..node.spin import StopSignal
 
 NODE = "/dps"
 SIZE = (64, 128)
+INTRINSICS = Intrinsics(100.0, 100.0, SIZE[1] / 2, SIZE[0] / 2, *SIZE)
 CAMERA, SUBSCRIBER = "camera", "subscriber"
 RATE_HZ = 10.0
 
 
 def _camera(node: Node) -> Any:
+    """Prints the stamps of what it sends, see `stamps`."""
     rgb = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
-    image, info = camera_messages(rgb, Intrinsics(100.0, 100.0, SIZE[1] / 2, SIZE[0] / 2, *SIZE))
+    image, info = camera_messages(rgb, INTRINSICS)
     infos = node.create_publisher(CameraInfo, "camera_info", qos.profile("reliable", 1))
     images = node.create_publisher(Image, "image", qos.profile("reliable", 1))
 
     def send() -> None:
-        image.header.stamp = info.header.stamp = node.get_clock().now().to_msg()
+        now = node.get_clock().now()
+        image.header.stamp = info.header.stamp = now.to_msg()
+        print(now.nanoseconds, flush=True)
         infos.publish(info)
         images.publish(image)
 
     return node.create_timer(1 / RATE_HZ, send)
+
+
+def stamps(log: Path) -> list[int]:
+    """Stamps [ns] that a camera has sent, from its log."""
+    return [int(line) for line in log.read_text(errors="replace").splitlines() if line.isdigit()]
 
 
 def _subscriber(node: Node) -> Any:

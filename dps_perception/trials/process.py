@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,14 @@ def segments_of(pid: int) -> list[Path]:
             segment = target.with_name(target.name.removesuffix(LOCK))
             found += [segment] if segment.exists() else []
     return found
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether the process handles this signal itself; False where it is over."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        found = re.search(r"^SigCgt:\s+([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        return found is not None and bool(int(found[1], 16) >> (number - 1) & 1)
+    return False
 
 
 def session_of(leader: int) -> list[int]:

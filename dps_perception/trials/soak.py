@@ -31,6 +31,8 @@ WARM_UP, EVERY = 1000, 100
 MOST_MB = 5.0
 LEVEL = 5
 """Samples whose median is a level: what is resident goes up and down by a MiB or two from frame to frame."""
+LEAST = WARM_UP + (2 * LEVEL - 1) * EVERY
+"""Frames with which the first and the last level have no sample in common."""
 HEADER = ["", "after warm-up", "at the end", "at most"]
 
 
@@ -59,28 +61,32 @@ class Soak:
     warm_up: int
     curve: list[Sample]
 
-    def levels(self, of: Callable[[Held], float]) -> tuple[float, float, float]:
-        """(after warm-up, at the end, at most since warm-up) of what `of` takes from a sample."""
-        after = [of(sample.held) for sample in self.curve if sample.frames >= self.warm_up]
+    def levels(self, name: str) -> tuple[float, float, float]:
+        """(after warm-up, at the end, at most since warm-up) of an attribute of `Held`."""
+        after = [getattr(sample.held, name) for sample in self.curve if sample.frames >= self.warm_up]
         return statistics.median(after[:LEVEL]), statistics.median(after[-LEVEL:]), max(after)
 
     def check(self) -> list[str]:
         """What should have held and did not, with figures."""
         failures = [f"{self.lost} of {self.frames} frames did not come out whole"] if self.lost else []
-        before, after, _ = self.levels(lambda held: held.resident_mb)
+        before, after, _ = self.levels("resident_mb")
         if after - before > MOST_MB:
             failures.append(f"resident memory grew by {after - before:.1f} MiB, {MOST_MB:g} are allowed")
-        for name, of in (("threads", _threads), ("open files", _files), ("shared memory [MiB]", _shared)):
-            before, after, most = self.levels(of)
+        for what, name in (("threads", "threads"), ("open files", "files"), ("shared memory [MiB]", "shared_mb")):
+            before, after, most = self.levels(name)
             if max(after, most) > before:
-                failures.append(f"{name} grew from {before:g} to {after:g} (at most {most:g})")
+                failures.append(f"{what} grew from {before:g} to {after:g} (at most {most:g})")
         return failures
 
     def rows(self) -> list[list[str]]:
         """The rows under `HEADER`."""
-        named = [("resident memory [MiB]", _resident), ("of it private [MiB]", _private), ("threads", _threads),
-                 ("open files", _files), ("shared-memory segments [MiB]", _shared)]  # fmt: skip
-        return [[name, *(f"{value:.1f}".removesuffix(".0") for value in self.levels(of))] for name, of in named]
+        named = {
+            "resident memory [MiB]": "resident_mb", "of it private [MiB]": "private_mb", "threads": "threads",
+            "open files": "files", "shared-memory segments [MiB]": "shared_mb",
+        }  # fmt: skip
+        return [
+            [what, *(f"{value:.1f}".removesuffix(".0") for value in self.levels(name))] for what, name in named.items()
+        ]
 
     def about(self) -> str:
         """In one line."""
@@ -100,26 +106,6 @@ class Soak:
             "failures": self.check(),
             "curve": [{"frames": s.frames, "seconds": round(s.seconds, 1), **asdict(s.held)} for s in self.curve],
         }
-
-
-def _resident(held: Held) -> float:
-    return held.resident_mb
-
-
-def _private(held: Held) -> float:
-    return held.private_mb
-
-
-def _threads(held: Held) -> float:
-    return held.threads
-
-
-def _files(held: Held) -> float:
-    return held.files
-
-
-def _shared(held: Held) -> float:
-    return held.shared_mb
 
 
 def soak(stand: Stand, frames: int, warm_up: int = WARM_UP, tell: Callable[[str], None] = print) -> Soak:
@@ -162,14 +148,14 @@ def command(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="write the curve to this file")
     parser.add_argument("--markdown", type=Path, help=f"write the table to this file, between its marks {MARK}")
     args = parser.parse_args(argv)
-    if args.frames < WARM_UP + LEVEL * EVERY:
-        raise ConfigError(f"--frames {args.frames}: give at least {WARM_UP + LEVEL * EVERY}, {WARM_UP} are the warm-up")
+    if args.frames < LEAST:
+        raise ConfigError(f"--frames {args.frames}: give at least {LEAST}, {WARM_UP} are the warm-up")
     if args.markdown:
         between_marks(args.markdown, MARK)
     stop_requests_as_interrupts()
     machine = hardware()
-    os.environ.update(environment := ros_environment())
-    with tempfile.TemporaryDirectory(prefix="dps-soak-") as folder, Stand(Path(folder), SETUP, environment) as stand:
+    os.environ.update(ros_environment())
+    with tempfile.TemporaryDirectory(prefix="dps-soak-") as folder, Stand(Path(folder), SETUP) as stand:
         result = soak(stand, args.frames, tell=lambda line: print(line, flush=True))
     print(result.about())
     if args.json:

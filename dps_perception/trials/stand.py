@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -32,6 +32,8 @@ from ..node.spin import spin_until
 from .peer import NODE, SIZE
 from .process import Held, held_by
 
+T = TypeVar("T")
+
 NODE_MODULE = "dps_perception.node.main"
 IMAGES = 4
 START_S, ANSWER_S = 180.0, 30.0
@@ -50,6 +52,17 @@ SMALL = {
 
 class TrialError(DpsError):
     """A trial could not go on, or what had to hold did not."""
+
+
+def some(found: Sequence[T], what: str) -> Sequence[T]:
+    """`found`, for figures that are made of it.
+
+    Raises:
+        TrialError: there is nothing in it.
+    """
+    if not found:
+        raise TrialError(f"there are no {what}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -75,19 +88,20 @@ class Stand:
     Args:
         folder: for weights and logs.
         setup: see there.
-        environment: variables for the node, as `ros_environment` gives them; this process must have them too.
+
+    The node gets this process's environment, in which `ros_environment` should be.
 
     Raises:
         TrialError: the node did not take up work.
     """
 
-    def __init__(self, folder: Path, setup: Setup, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, setup: Setup) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.setup = setup
         self.folder = folder
         self.weights = folder / "weights.safetensors"
         shutil.copy(default_weights(), self.weights)
-        self.children = Children(folder, environment)
+        self.children = Children(folder, {})
         self.diagnostics: list[DiagnosticArray] = []
         self.sent: list[int] = []
         self.started_s = 0.0
@@ -163,18 +177,19 @@ class Stand:
         self.wait(lambda: self.images.get_subscription_count() > 0 and self.infos.get_subscription_count() > 0,
                   "the node subscribes", limit_s)  # fmt: skip
 
-    def settle(self) -> float:
-        """Send frames, which don't count, until one has come out with all outputs; seconds that took.
+    def settle(self) -> None:
+        """Send frames, which don't count, until one has come out with all outputs.
 
         Both sides find each other at different moments, so "somebody subscribes" does not say that all arrives.
+
+        Raises:
+            TrialError: none comes out, or the node ended.
         """
         sent, began = list(self.sent), time.monotonic()
         while self.through(1, limit_s=0.5):
-            self.wait(lambda: True, "")
-            if time.monotonic() - began > START_S:
+            if not self.alive or time.monotonic() - began > START_S:
                 raise TrialError(f"no frame comes out: {self.children.last_words(self.name)}")
         self.sent = sent
-        return time.monotonic() - began
 
     def held(self) -> Held:
         """What the node's process holds now."""
