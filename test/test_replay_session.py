@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from demo_weights import write_small_weights
+from processes import Process, children_of, starter
 from rosbags.highlevel import AnyReader
-from test_demo_end_to_end import children_of
 
 from dps_perception import cli
 from dps_perception.camera import Intrinsics
@@ -26,7 +23,7 @@ from dps_perception.node import replay
 SIZE = (64, 128)
 FRAMES = 4
 START = 1_700_000_000_000_000_000
-Start = Callable[..., subprocess.Popen[str]]
+Start = Callable[..., Process]
 
 
 @pytest.fixture(scope="module")
@@ -49,24 +46,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def start(tmp_path: Path, weights: str) -> Iterator[Start]:
-    running: list[subprocess.Popen[str]] = []
-
-    def run(bag: Path, *arguments: str) -> subprocess.Popen[str]:
-        words = [str(bag), "--node", "--weights", weights, "--out", str(tmp_path / "out"), *arguments]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dps_perception.node.replay", *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "DISPLAY": ""},
-        )
-        running.append(process)
-        return process
-
-    yield run
-    for process in running:
-        process.terminate()  # it ends its children
-        process.communicate()
+    words = ("--node", "--weights", weights, "--out", tmp_path / "out")
+    with starter("dps_perception.node.replay", Process.terminate, OMP_NUM_THREADS="1", DISPLAY="") as run:
+        yield lambda bag, *arguments: run(bag, *words, *arguments)
 
 
 @pytest.mark.slow
@@ -135,9 +117,9 @@ def test_mistakes_are_told_before_anything_is_started(
             str(tmp_path / "two"),
             "--image",
             "/left",
-        ): "no topic is the camera_info (sensor_msgs/msg/CameraInfo); name it as --camera-info",
+        ): "no topic is the camera_info (sensor_msgs/msg/CameraInfo); name it by --camera-info",
         (str(drive), "--record", str(tmp_path / "taken")): "exists already; remove it, or give --overwrite",
-        (str(drive), "--topics", "/tf"): "leave out --topics",
+        (str(drive), "--topics", "/tf"): "--topics is not for --node",
     }.items():
         assert cli.run(replay.command, [words[0], "--node", *words[1:]]) == 2
         assert told in capsys.readouterr().err
