@@ -30,6 +30,8 @@ OVERRIDES = {
     "frame_id": str,
     "autostart": bool,
     "use_sim_time": bool,
+    "qos_input": str,
+    "qos_input_depth": int,
 }
 SHOWN_IN_RVIZ = ("overlay", "depth_color", "panoptic", "semantic", "confidence", "depth", "points", "markers")
 
@@ -59,6 +61,8 @@ ARGUMENTS = [
     argument("frame_id", "", f"frame of all outputs instead of the image's; {FROM_FILE}"),
     argument("autostart", "", f"configure and activate at start; {FROM_FILE}", ["", *YES_NO]),
     argument("use_sim_time", "", f"take the time from /clock; {FROM_FILE}", ["", *YES_NO]),
+    argument("qos_input", "", f"QoS of the input subscriptions; {FROM_FILE}", ["", "best_effort", "reliable"]),
+    argument("qos_input_depth", "", f"how many images may wait for the node; {FROM_FILE}"),
     argument("respawn", "false", "start the node again when it ends by itself, after 2 s", YES_NO),
     argument("log_level", "info", "least severe messages to log", ["debug", "info", "warn", "error", "fatal"]),
     argument("rviz", "false", "open RViz with all outputs", YES_NO),
@@ -113,9 +117,9 @@ def node(context: LaunchContext, name: str, topics: dict[str, str], more: dict[s
     """A node with these input topics, and `more` parameters."""
     given = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
     overrides = {
-        name: ParameterValue(value == "true" if OVERRIDES[name] is bool else value, value_type=OVERRIDES[name])
-        for name, value in given.items()
-        if value != ""
+        name: ParameterValue(value == "true" if kind is bool else kind(value), value_type=kind)
+        for name, kind in OVERRIDES.items()
+        if (value := given[name]) != ""
     } | (more or {})
     return Node(
         package="dps_perception",

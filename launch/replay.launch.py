@@ -6,6 +6,8 @@ Every argument is listed by --show-args. Topics and ground truth are found in th
 time is that of the recording (/clock). Without `ros2 launch`: dps_replay BAG --node does the same.
 """
 
+from pathlib import Path
+
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import (
     DeclareLaunchArgument,
@@ -20,14 +22,11 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from dps_perception.data.bag import BagReader
-from dps_perception.data.bag_topics import BagTopics, find_topics
+from dps_perception.node.replay_plan import CLOCK_HZ, NODE, make_plan
 from launch import LaunchContext, LaunchDescription
 
 SHARE = get_package_share_directory("dps_perception")
 YES_NO = ["true", "false"]
-EVALUATE = ["auto", "true", "false"]
-NODE = "dps"
 # Arguments that go to dps.launch.py as they are.
 FORWARDED = ("params_file", "weights", "rviz", "rviz_frame", "log_level")
 # How long the node may still work on the last frames when the bag has ended [s].
@@ -49,7 +48,9 @@ ARGUMENTS = [
     argument("loop", "false", "start again at the end, until Ctrl-C", YES_NO),
     argument("start_offset", "0.0", "skip so many seconds of the recording"),
     argument("every_frame", "false", "let the bag wait for the node, so that each frame is processed", YES_NO),
-    argument("clock", "100.0", "how often a second the time of the recording comes on /clock; the node runs on it"),
+    argument(
+        "clock", str(CLOCK_HZ), "how often a second the time of the recording comes on /clock; the node runs on it"
+    ),
     argument("params_file", f"{SHARE}/config/dps.yaml", "YAML file with the node's parameters, as config/dps.yaml"),
     argument(
         "weights", "", "weights file (.safetensors), shipped weights or a family by name; empty: from params_file"
@@ -71,30 +72,33 @@ ARGUMENTS = [
 def actions(context: LaunchContext) -> list:
     """The node by its own launch file, and the commands around it."""
     given = {item.name: LaunchConfiguration(item.name).perform(context) for item in ARGUMENTS}
-    with BagReader(given["bag"]) as reader:
-        topics = find_topics(reader, BagTopics(image=given["image"], camera_info=given["camera_info"]))
-        recorded = [name for name in ("/tf", "/tf_static") if name in reader.topics()]
-    truth = [name for name in (topics.panoptic, topics.depth) if name]
-    evaluate = given["evaluate"] == "true" or (given["evaluate"] == "auto" and len(truth) == 2)
+    plan = make_plan(
+        Path(given["bag"]),
+        image=given["image"],
+        camera_info=given["camera_info"],
+        evaluate=given["evaluate"],
+        every_frame=given["every_frame"] == "true",
+        record=Path(given["record"]) if given["record"] else None,
+        view=given["view"] or None,
+    )
     node = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(f"{SHARE}/launch/dps.launch.py"),
         launch_arguments={
             **{name: given[name] for name in FORWARDED},
-            "name": NODE,
-            "image": topics.image,
-            "camera_info": topics.camera_info,
-            "use_sim_time": "true",
+            **plan.node_parameters(),
+            "name": NODE.removeprefix("/"),
+            "image": plan.image,
+            "camera_info": plan.camera_info,
         }.items(),
     )
-    replay = command("dps_replay", *replay_words(given, topics, truth if evaluate else []))
-    watchers = [
-        command("dps_evaluate_live", "--node", f"/{NODE}", *evaluation_words(topics, evaluate)),
-    ]
-    if given["record"]:
-        also = [topics.image, topics.camera_info, *truth, *recorded]
-        watchers.append(command("dps_record", given["record"], *also, "--node", f"/{NODE}"))
-    if given["view"]:
-        watchers.append(command("dps_view", "--node", f"/{NODE}", "--image", topics.image, "--save", given["view"]))
+    pace = [word for name in ("rate", "start_offset", "clock") for word in (f"--{name.replace('_', '-')}", given[name])]
+    loop = ["--loop"] if given["loop"] == "true" else []
+    replay = command("dps_replay", *plan.replay_words(), *pace, *loop, "--disable-keyboard-controls")
+    watchers = [command("dps_evaluate_live", *plan.evaluation_words())]
+    if plan.record is not None:
+        watchers.append(command("dps_record", *plan.record_words()))
+    if plan.view is not None:
+        watchers.append(command("dps_view", *plan.view_words()))
     end = TimerAction(period=REST_S, actions=[Shutdown(reason="the bag has ended")])
     return [node, *watchers, replay, RegisterEventHandler(OnProcessExit(target_action=replay, on_exit=[end]))]
 
@@ -103,25 +107,6 @@ def command(name: str, *words: str) -> Node:
     """One of our commands as a process of the launch; Ctrl-C ends it in order, with what it has written."""
     # A recorder may have to write out much: more time than launch's 5 s until SIGTERM.
     return Node(package="dps_perception", executable=name, arguments=[*words], output="screen", sigterm_timeout="20")
-
-
-def replay_words(given: dict[str, str], topics: BagTopics, truth: list[str]) -> list[str]:
-    """Arguments of dps_replay; it waits for the node and those that record or evaluate."""
-    recording = bool(given["record"])
-    waits = [f"{1 + recording}{topic}" for topic in (topics.image, topics.camera_info)]
-    waits += [f"{1 + recording}{topic}" for topic in truth]
-    words = [given["bag"], "--rate", given["rate"], "--start-offset", given["start_offset"], "--clock", given["clock"]]
-    words += ["--disable-keyboard-controls", "--wait-timeout", "180", "--wait-for-subscribers", *waits]
-    words += ["--loop"] if given["loop"] == "true" else []
-    words += ["--lock-step", f"{topics.image}=/{NODE}/stats"] if given["every_frame"] == "true" else []
-    return words
-
-
-def evaluation_words(topics: BagTopics, evaluate: bool) -> list[str]:
-    """Arguments of dps_evaluate_live; without ground truth it reports frames, rate and latency."""
-    if not evaluate:
-        return ["--no-ground-truth"]
-    return ["--gt-panoptic", str(topics.panoptic), "--gt-depth", str(topics.depth)]
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -33,6 +33,7 @@ import gc  # noqa: E402
 
 import pytest  # noqa: E402
 from backend_fixtures import small_cache, small_dynamic_onnx, small_engine, small_onnx, small_weights  # noqa: E402, F401
+from ros_fixtures import recorder, source  # noqa: E402, F401
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,8 +8,7 @@ import functools
 import threading
 
 import numpy as np
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
+import ros_fixtures
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -139,16 +138,7 @@ def compiled():
 
 @contextlib.contextmanager
 def ros():
-    """(context, executor); everything is shut down afterwards."""
+    """As `ros_fixtures.ros`, with the messages compiled."""
     compiled()
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    executor = SingleThreadedExecutor(context=context)
-    try:
-        yield context, executor
-    finally:
-        for node in executor.get_nodes():
-            executor.remove_node(node)
-            node.destroy_node()
-        executor.shutdown()
-        context.try_shutdown()
+    with ros_fixtures.ros() as both:
+        yield both

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +13,11 @@ import cv2
 import numpy as np
 import pytest
 from demo_weights import write_small_weights
+from processes import Process, children_of, starter
 
 from dps_perception.data.bag import BagReader
 
-Start = Callable[..., subprocess.Popen[str]]
+Start = Callable[..., Process]
 
 
 @pytest.fixture(scope="module")
@@ -29,39 +27,16 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def start_demo(tmp_path: Path) -> Iterator[Start]:
-    running: list[subprocess.Popen[str]] = []
+    with starter("dps_perception.node.demo", Process.terminate, OMP_NUM_THREADS="1", DISPLAY="") as start:
 
-    def start(weights: str, *arguments: str) -> subprocess.Popen[str]:
-        images = tmp_path / "images"
-        images.mkdir()
-        cv2.imwrite(str(images / "a.png"), np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))
-        words = ["--images", str(images), "--out", str(tmp_path / "out" / "demo"), "--weights", weights]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dps_perception.node.demo", *words, "--size", "64x128", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "DISPLAY": ""},
-        )
-        running.append(process)
-        return process
+        def demo(weights: str, *arguments: str) -> Process:
+            images = tmp_path / "images"
+            images.mkdir()
+            cv2.imwrite(str(images / "a.png"), np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))
+            words = ["--images", images, "--out", tmp_path / "out" / "demo", "--weights", weights]
+            return start(*words, "--size", "64x128", *arguments)
 
-    yield start
-    for process in running:
-        process.terminate()  # it ends its children
-        process.communicate()
-
-
-def children_of(pid: int) -> list[int]:
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            words = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        if int(words[1]) == pid and words[0] != "Z":
-            found.append(int(stat.parent.name))
-    return found
+        yield demo
 
 
 @pytest.mark.slow

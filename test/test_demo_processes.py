@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,15 @@ from pathlib import Path
 import pytest
 
 from dps_perception.node import demo_processes
-from dps_perception.node.demo_processes import ChildError, Children, config_file, free_domain_id, ros_environment
+from dps_perception.node.demo_processes import (
+    ChildError,
+    Children,
+    config_file,
+    free_domain_id,
+    ros_environment,
+    uninterrupted,
+)
+from dps_perception.node.spin import StopSignal
 
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -86,6 +95,37 @@ def test_nobody_survives_even_if_they_refuse(
     wait(lambda: not any(alive(pid) for pid in pids))
 
 
+def test_an_impatient_user_leaves_nobody_either(
+    tmp_path: Path, module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while children are being stopped: leaving the block still ends them."""
+    with pytest.raises(KeyboardInterrupt), Children(tmp_path, {}) as children:  # noqa: PT012
+        children.start("child", module(STUBBORN))
+        wait(lambda: "pids" in children.log("child").read_text())
+        pids = [int(word) for word in children.log("child").read_text().split()[1:]]
+        monkeypatch.setattr(demo_processes, "STOP_STEPS", ((signal.SIGINT, 60.0),))
+        interrupt = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+        interrupt.start()
+        try:
+            children.stop("child")
+        finally:
+            monkeypatch.setattr(demo_processes, "STOP_STEPS", ((signal.SIGKILL, 5.0),))
+    wait(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_a_signal_that_had_to_wait_is_handled_as_it_would_have_been() -> None:
+    stop = StopSignal()
+    try:
+        with uninterrupted():
+            signal.raise_signal(signal.SIGTERM)
+            assert not stop.received
+        assert stop.received
+    finally:
+        stop.restore()
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+
+
 def test_domain_is_free() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         domain_id = free_domain_id()
@@ -93,11 +133,15 @@ def test_domain_is_free() -> None:
         assert all(free_domain_id() != domain_id for _ in range(300))
 
 
-def test_environment_names_the_profile() -> None:
+def test_environment_names_the_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FASTDDS", "FASTRTPS"):
+        monkeypatch.delenv(f"{name}_DEFAULT_PROFILES_FILE", raising=False)
     environment = ros_environment()
     assert 1 <= int(environment["ROS_DOMAIN_ID"]) <= 101
     assert "segment_size" in Path(environment["FASTDDS_DEFAULT_PROFILES_FILE"]).read_text()
     assert config_file("fastdds.xml").name == "fastdds.xml"
+    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/mine.xml")
+    assert ros_environment()["FASTDDS_DEFAULT_PROFILES_FILE"] == "/mine.xml"
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_every_argument_used_is_declared_with_a_description_and_none_is_left_ove
 
 @pytest.mark.parametrize("path", [LAUNCH, REPLAY], ids=lambda p: p.name)
 def test_defaults_are_among_the_choices(path):
-    lists = {k: ast.literal_eval(v) for k, v in constants(path).items() if k in ("YES_NO", "EVALUATE")}
+    lists = {k: ast.literal_eval(v) for k, v in constants(path).items() if k == "YES_NO"}
     for name, (default, _, *choices) in declared(path).items():
         if choices:
             allowed = eval(compile(ast.Expression(choices[0]), "choices", "eval"), lists)

@@ -15,7 +15,7 @@ from test_node_launch import LAUNCH, REPLAY, declared
 from dps_perception.camera import Intrinsics
 from dps_perception.data.bag import BagReader
 from dps_perception.data.bag_writer import BagWriter
-from dps_perception.data.drive_bag import CAMERA_IN_BASE, write_street_frame
+from dps_perception.data.drive_bag import CAMERA_IN_BASE, write_camera_info, write_image, write_street_frame
 from dps_perception.errors import DatasetError
 from dps_perception.node import live_evaluation, record, view
 from dps_perception.node.replay_options import make_parser, options_of
@@ -95,8 +95,10 @@ def test_only_the_bag_is_required(started: Any, drive: Path) -> None:
     assert (forwarded["use_sim_time"], forwarded["rviz"]) == ("true", "true")
     options = options_of(make_parser().parse_args(nodes["dps_replay"]))
     assert (options.bag, options.clock_hz, options.rate, options.loop) == (drive, 100.0, 1.0, False)
-    truth = {"/ground_truth/panoptic": 1, "/ground_truth/depth": 1}
-    assert options.wait_for == {"/camera/image_raw": 1, "/camera/camera_info": 1} | truth
+    inputs = {"/camera/image_raw", "/camera/camera_info", "/ground_truth/panoptic", "/ground_truth/depth"}
+    assert options.wait_for == dict.fromkeys((*inputs, "/dps/stats", "/dps/panoptic", "/dps/depth"), 1)
+    assert options.topics is not None
+    assert set(options.topics) == {*inputs, "/tf", "/tf_static"}
     evaluation = live_evaluation.make_parser().parse_args(nodes["dps_evaluate_live"])
     assert (evaluation.node, evaluation.gt_depth) == ("/dps", "/ground_truth/depth")
 
@@ -108,13 +110,25 @@ def test_everything_asked_for(started: Any, drive: Path) -> None:
     assert forwarded["weights"] == "other"
     options = options_of(make_parser().parse_args(nodes["dps_replay"]))
     assert (options.loop, options.rate, options.lock_step) == (True, 2.0, ("/camera/image_raw", "/dps/stats"))
-    assert options.wait_for == {"/camera/image_raw": 2, "/camera/camera_info": 2}
+    recorded = {"/ground_truth/panoptic": 1, "/ground_truth/depth": 1, "/tf": 1, "/tf_static": 1}
+    watched = {"/camera/image_raw": 3, "/camera/camera_info": 2, "/dps/stats": 3}
+    assert options.wait_for == watched | recorded
+    assert (forwarded["qos_input"], forwarded["qos_input_depth"]) == ("reliable", "10")
+    assert set(forwarded) <= set(declared(LAUNCH))
     assert live_evaluation.make_parser().parse_args(nodes["dps_evaluate_live"]).no_ground_truth
     recording = record.make_parser().parse_args(nodes["dps_record"])
     assert recording.node == ["/dps"]
     with BagReader(drive) as reader:
         assert set(recording.topics) == set(reader.topics())
     assert view.make_parser().parse_args(nodes["dps_view"]).save == Path("out.rrd")
+
+
+def test_scores_without_ground_truth_are_refused(started: Any, tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        write_image(writer, "/image", 1, np.zeros((*SIZE, 3), np.uint8), "rgb8", "camera")
+        write_camera_info(writer, "/camera_info", 1, Intrinsics(9, 9, 7.5, 3.5, *SIZE), "camera")
+    with pytest.raises(DatasetError, match=r"has no ground truth .*; its topics are: /camera_info"):
+        started(bag=str(tmp_path / "bag"), evaluate="true")
 
 
 def test_a_topic_that_is_not_there_is_told(started: Any, drive: Path) -> None:

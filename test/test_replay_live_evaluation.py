@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from processes import starter
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from ros_fixtures import ros
 from sensor_msgs.msg import Image
 
-from dps_msgs.msg import ClassInfo, PanopticInfo
+from dps_msgs.msg import ClassInfo, PanopticInfo, PipelineStats
 from dps_perception import cli
 from dps_perception.evaluation import Evaluator
 from dps_perception.labels import CITYSCAPES
@@ -31,24 +38,29 @@ def image(stamp: int, pixels: np.ndarray, encoding: str) -> Image:
     return message
 
 
+Rig = tuple[SingleThreadedExecutor, LiveEvaluation, dict[str, Any]]
+
+
+@contextlib.contextmanager
+def evaluation(evaluator: Evaluator | None, **more: str) -> Iterator[Rig]:
+    """Executor, node, and publishers of what it scores and of the truth, by topic."""
+    with ros() as (context, executor):
+        node = LiveEvaluation(evaluator, panoptic="/dps/panoptic", depth="/dps/depth", context=context, **more)
+        executor.add_node(node)
+        topics = ("/dps/panoptic", "/dps/depth", "/ground_truth/panoptic", "/ground_truth/depth")
+        publishers = {topic: node.create_publisher(Image, topic, 50) for topic in topics}
+        assert spin_until(executor, lambda: all(p.get_subscription_count() for p in publishers.values()))
+        yield executor, node, publishers
+
+
 @pytest.fixture
-def ros() -> Iterator[tuple[SingleThreadedExecutor, LiveEvaluation, dict[str, Any]]]:
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    node = LiveEvaluation(Evaluator(CITYSCAPES), panoptic="/dps/panoptic", depth="/dps/depth", context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    topics = ("/dps/panoptic", "/dps/depth", "/ground_truth/panoptic", "/ground_truth/depth")
-    publishers = {topic: node.create_publisher(Image, topic, 50) for topic in topics}
-    assert spin_until(executor, lambda: all(p.get_subscription_count() for p in publishers.values()))
-    yield executor, node, publishers
-    executor.shutdown()
-    node.destroy_node()
-    context.shutdown()
+def rig() -> Iterator[Rig]:
+    with evaluation(Evaluator(CITYSCAPES)) as rig:
+        yield rig
 
 
-def test_pairs_by_stamp_and_scores(ros: tuple[SingleThreadedExecutor, LiveEvaluation, dict[str, Any]]) -> None:
-    executor, node, publishers = ros
+def test_pairs_by_stamp_and_scores(rig: Rig) -> None:
+    executor, node, publishers = rig
     truth = np.full((4, 8), ROAD, np.uint16)
     truth[:, :4] = CAR
     # The car is found but for one of its four columns: IoU 12/16 for the car, 16/20 for the road.
@@ -70,8 +82,8 @@ def test_pairs_by_stamp_and_scores(ros: tuple[SingleThreadedExecutor, LiveEvalua
     assert summary(scores).startswith("2 frames: PQ 77.5 (things 75.0, stuff 80.0), DPQ 51.7")
 
 
-def test_malformed_frame_is_skipped(ros: tuple[SingleThreadedExecutor, LiveEvaluation, dict[str, Any]]) -> None:
-    executor, node, publishers = ros
+def test_malformed_frame_is_skipped(rig: Rig) -> None:
+    executor, node, publishers = rig
     for stamp, shape in ((1, (4, 9)), (2, (4, 8))):
         for topic, publisher in publishers.items():
             size = shape if topic == "/dps/panoptic" else (4, 8)
@@ -88,10 +100,8 @@ def send(publishers: dict[str, Any], stamp: int, *topics: str) -> None:
         publishers[topic].publish(image(stamp, depth, "32FC1") if "depth" in topic else image(stamp, labels, "16UC1"))
 
 
-def test_a_looping_bag_counts_once_and_goes_on(
-    ros: tuple[SingleThreadedExecutor, LiveEvaluation, dict[str, Any]],
-) -> None:
-    executor, node, publishers = ros
+def test_a_looping_bag_counts_once_and_goes_on(rig: Rig) -> None:
+    executor, node, publishers = rig
     truth, predicted = ("/ground_truth/panoptic", "/ground_truth/depth"), ("/dps/panoptic", "/dps/depth")
     for stamp in range(100, 160):  # more than may wait: the node is dead slow
         send(publishers, stamp, *truth)
@@ -113,37 +123,57 @@ def test_a_looping_bag_counts_once_and_goes_on(
     assert 24 <= truths <= 30
 
 
+def publish_classes(node: LiveEvaluation) -> None:
+    info = PanopticInfo(model_id="two classes")
+    for class_id, name in enumerate(("ground", "thing")):
+        info.classes.append(ClassInfo(class_id=class_id, name=name, is_thing=bool(class_id)))
+    node.create_publisher(PanopticInfo, "/dps/panoptic_info", LATCHED).publish(info)
+
+
 def test_classes_come_from_the_node_and_scores_go_to_diagnostics() -> None:
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    topics = {"panoptic": "/dps/panoptic", "depth": "/dps/depth", "panoptic_info": "/dps/panoptic_info"}
-    node = LiveEvaluation(None, **topics, context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    try:
-        names = ("/dps/panoptic", "/dps/depth", "/ground_truth/panoptic", "/ground_truth/depth")
-        publishers = {topic: node.create_publisher(Image, topic, 50) for topic in names}
+    with evaluation(None, panoptic_info="/dps/panoptic_info") as (executor, node, publishers):
         said: list[Any] = []
         node.create_subscription(DiagnosticArray, "/diagnostics", said.append, 10)
-        assert spin_until(executor, lambda: all(p.get_subscription_count() for p in publishers.values()))
         assert spin_until(executor, lambda: bool(said))
         assert said[0].status[0].message == "no frame was scored yet"
-        send(publishers, 1, *names)
+        send(publishers, 1, *publishers)
         assert spin_until(executor, lambda: node.pairs.paired == 1)
         assert node.evaluator is None  # what the ids mean is not known yet
-        info = PanopticInfo(model_id="two classes")
-        for class_id, name in enumerate(("ground", "thing")):
-            info.classes.append(ClassInfo(class_id=class_id, name=name, is_thing=bool(class_id)))
-        node.create_publisher(PanopticInfo, "/dps/panoptic_info", LATCHED).publish(info)
+        publish_classes(node)
         assert spin_until(executor, lambda: node.evaluator is not None and node.evaluator.images == 1)
         assert node.evaluator.label_space.names == ("ground", "thing")
         assert spin_until(executor, lambda: "1 frames" in said[-1].status[0].message)
         values = {pair.key: pair.value for pair in said[-1].status[0].values}
         assert (values["PQ"], values["DPQ"], values["frames"]) == ("100.00", "100.00", "1")
-    finally:
-        executor.shutdown()
-        node.destroy_node()
-        context.shutdown()
+
+
+def test_frames_that_waited_too_long_for_classes_count_as_not_scored() -> None:
+    with evaluation(None, panoptic_info="/dps/panoptic_info") as (executor, node, publishers):
+        for stamp in range(1, 34):
+            send(publishers, stamp, *publishers)
+            assert spin_until(executor, lambda stamp=stamp: node.pairs.paired == stamp)
+        publish_classes(node)
+        assert spin_until(executor, lambda: node.evaluator is not None and node.evaluator.images == 30)
+        assert node.unscored == 3
+
+
+def test_the_nodes_figures_are_written_where_no_frame_could_be_scored(
+    tmp_path: Path,
+) -> None:
+    report = tmp_path / "report.json"
+    with ros() as (context, executor), starter("dps_perception.node.live_evaluation") as start:
+        node = Node("source", context=context)
+        executor.add_node(node)
+        publisher = node.create_publisher(PipelineStats, "/dps/stats", 10)
+        process = start("--json", report)
+        assert spin_until(executor, lambda: publisher.get_subscription_count() > 0, 60)
+        publisher.publish(PipelineStats(frames_in=3, frames_processed=2, frames_dropped=1))
+        assert publisher.wait_for_all_acked(rclpy.duration.Duration(seconds=10))
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "no frame was scored" in err
+    assert json.loads(report.read_text())["frames"] == {"received": 3, "processed": 2, "dropped": 1}
 
 
 def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import rclpy
+import ros_fixtures
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -21,9 +22,9 @@ from dps_perception.data.bag_writer import BagWriter
 from dps_perception.errors import ConfigError
 from dps_perception.node.controls import Controls
 from dps_perception.node.pace import Pace
-from dps_perception.node.player import Player
+from dps_perception.node.player import Player, ReplayError
 from dps_perception.node.qos import publisher_qos
-from dps_perception.node.replay_options import ReplayOptions, make_parser, options_of, read_qos
+from dps_perception.node.replay_options import ReplayOptions, make_parser, options_of, read_qos, time_words
 from dps_perception.node.spin import spin_until
 
 START = 1_700_000_000_000_000_000
@@ -46,13 +47,15 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Ros:
-    """A player and a listener, each with its own executor, in one context."""
+    """A player's node and a listener, each with its own executor, in one context."""
 
-    def __init__(self, context: rclpy.Context) -> None:
-        self.context = context
+    def __init__(self, context: rclpy.Context, executor: SingleThreadedExecutor) -> None:
+        self.executor = executor
         self.node = Node("listener", context=context)
-        self.executor = SingleThreadedExecutor(context=context)
-        self.executor.add_node(self.node)
+        self.player = Node("dps_replay", context=context)
+        self.playing = SingleThreadedExecutor(context=context)
+        executor.add_node(self.node)
+        self.playing.add_node(self.player)
         self.got: list[tuple[str, Any]] = []
 
     def listen(self, topic: str, kind: Any = String) -> None:
@@ -64,30 +67,26 @@ class Ros:
 
 @pytest.fixture
 def ros() -> Iterator[Ros]:
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    ros = Ros(context)
-    yield ros
-    ros.executor.shutdown()
-    ros.node.destroy_node()
-    context.shutdown()
+    with ros_fixtures.ros() as (context, executor):
+        ros = Ros(context, executor)
+        yield ros
+        ros.playing.shutdown()
+        ros.player.destroy_node()
 
 
 def options(bag: Path, *words: object) -> ReplayOptions:
     return options_of(make_parser().parse_args([str(bag), "--no-progress", *map(str, words)]))
 
 
-def play(ros: Ros, bag: Path, chosen: ReplayOptions, times: int = 1) -> None:
+def play(ros: Ros, bag: Path, chosen: ReplayOptions, expected: int, times: int = 1) -> None:
+    """Play a bag, until so many texts have come."""
     with BagReader(bag) as reader:
-        player = Player(reader, ros.context, chosen)
-        try:
-            player.wait_for_subscribers(chosen.wait_for)
-            for _ in range(times):
-                player.play(reader.start_ns + int(chosen.start_offset_s * 1e9))
-            player.flush()
-        finally:
-            player.close()
-    spin_until(ros.executor, lambda: False, 0.3)
+        player = Player(reader, ros.player, ros.playing, chosen)
+        player.wait_for_subscribers(chosen.wait_for)
+        for _ in range(times):
+            player.play(reader.start_ns + int(chosen.start_offset_s * 1e9))
+        player.flush()
+    assert spin_until(ros.executor, lambda: len(ros.texts()) >= expected)
 
 
 def test_offset_duration_and_end(bag: Path) -> None:
@@ -101,7 +100,7 @@ def test_offset_duration_and_end(bag: Path) -> None:
 def test_part_of_the_bag_is_played(ros: Ros, bag: Path) -> None:
     ros.listen("/text")
     waiting = ("--wait-for-subscribers", "/text", "--rate", 20)
-    play(ros, bag, options(bag, "--start-offset", 0.15, "--playback-duration", 0.35, *waiting))
+    play(ros, bag, options(bag, "--start-offset", 0.15, "--playback-duration", 0.35, *waiting), 4)
     assert ros.texts() == ["2", "3", "4", "5"]
 
 
@@ -155,8 +154,10 @@ def test_pause_step_and_go_on_by_service(ros: Ros, bag: Path) -> None:
         ("play_next", lambda: True),
     ]
     with BagReader(bag) as reader:
-        player = Player(reader, ros.context, options(bag, "--topics", "/text", "--start-paused", "--rate", 5))
-        Controls(player.node, player)
+        player = Player(
+            reader, ros.player, ros.playing, options(bag, "--topics", "/text", "--start-paused", "--rate", 5)
+        )
+        Controls(ros.player, player)
         clients = {name: ros.node.create_client(Trigger, f"/dps_replay/{name}") for name, _ in steps}
         assert spin_until(ros.executor, lambda: all(c.service_is_ready() for c in clients.values()))
         player.wait_for_subscribers({"/text": 1})
@@ -174,7 +175,6 @@ def test_pause_step_and_go_on_by_service(ros: Ros, bag: Path) -> None:
         player._stopped = direct
         player.play(reader.start_ns)
         assert spin_until(ros.executor, lambda: len(ros.texts()) == 10)
-        player.close()
     assert answers[:3] == ["", "", "playing"]
 
 
@@ -182,11 +182,10 @@ def test_going_on_right_after_a_step_plays_to_the_end(ros: Ros, bag: Path) -> No
     limit = time.monotonic() + 10
     with BagReader(bag) as reader:
         chosen = options(bag, "--topics", "/text", "--start-paused", "--rate", "inf")
-        player = Player(reader, ros.context, chosen, stopped=lambda: time.monotonic() > limit)
+        player = Player(reader, ros.player, ros.playing, chosen, stopped=lambda: time.monotonic() > limit)
         assert player.play_next()
         player.pause(False)  # before the step was taken
         player.play(reader.start_ns)
-        player.close()
     assert player.counts == {"/text": 10}
 
 
@@ -220,10 +219,8 @@ def test_keys() -> None:
 def test_clock_jumps_back_with_the_loop_before_the_messages_do(ros: Ros, bag: Path) -> None:
     ros.listen("/text")
     ros.listen("/clock", Clock)
-    words = ("--topics", "/text", "--clock", 200, "--rate", 4, "--wait-for-subscribers", "/text", "/clock")
-    with pytest.raises(Exception, match="it is not played"):  # /clock is no topic of the bag, so it can't be waited for
-        play(ros, bag, options(bag, *words))
-    play(ros, bag, options(bag, *words[:-1]), times=2)
+    words = ("--topics", "/text", "--clock", 50, "--rate", 4, "--wait-for-subscribers", "/text", "/clock")
+    play(ros, bag, options(bag, *words), 20, times=2)
     assert ros.texts() == [str(i) for i in range(10)] * 2
     clock = [m.clock.sec * 10**9 + m.clock.nanosec for topic, m in ros.got if topic == "/clock"]
     jumps = [i for i in range(1, len(clock)) if clock[i] < clock[i - 1]]
@@ -253,6 +250,55 @@ def test_pace_held_and_changed_by_hand() -> None:
     assert pace.due_in_s(3_000_000_000) == pytest.approx(2.0)
 
 
-def test_what_belongs_to_a_run_through_the_node_is_told(bag: Path) -> None:
-    with pytest.raises(ConfigError, match="--record is for a replay through the node: give --node too"):
-        options(bag, "--record", "out")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--record", "out"),
+        ("--view",),
+        ("--overwrite",),
+        ("--evaluate", "auto"),
+        ("--evaluate", "true"),
+        ("--out", "there"),
+    ],
+)
+def test_what_belongs_to_a_run_through_the_node_is_told(bag: Path, words: tuple[str, ...]) -> None:
+    if words[-1] == "auto":
+        options(bag, *words)  # the default may be said
+        return
+    with pytest.raises(ConfigError, match=f"{words[0]} is for a replay through the node: give --node too"):
+        options(bag, *words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--topics", "/text"),
+        ("--start-paused",),
+        ("--qos-profile-overrides-path", "qos.yaml"),
+        ("--wait-for-subscribers", "/text"),
+        ("--wait-for-all-acked", "0"),
+        ("--wait-timeout", "5"),
+        ("--lock-step", "/text=/result"),
+    ],
+)
+def test_what_has_no_meaning_with_the_node_is_told(bag: Path, words: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match=f"{words[0]} is not for --node"):
+        options(bag, "--node", *words)
+
+
+def test_when_and_how_long_is_passed_on_to_the_replay_of_a_run(bag: Path) -> None:
+    given = ["--rate=2.0", "--playback-until-nsec=-5", "--loop"]
+    args = make_parser().parse_args([str(bag), "--node", "--clock", *given, "--delay", "0"])
+    assert sorted(time_words(args)) == sorted(given)
+
+
+@pytest.mark.parametrize("words", [("--playback-duration", "inf"), ("--playback-until-sec", "nan")])
+def test_times_that_are_no_numbers_are_told(bag: Path, words: tuple[str, str]) -> None:
+    with pytest.raises(ConfigError, match=f"{words[0]} {words[1]}: must be a number of seconds"):
+        options(bag, *words)
+
+
+@pytest.mark.parametrize("words", [("--regex", "nothing"), ("--start-offset", "99", "--exclude-topics", "/map")])
+def test_a_loop_with_nothing_in_it_is_told(ros: Ros, bag: Path, words: tuple[str, ...]) -> None:
+    with pytest.raises(ReplayError, match=r"nothing to play: .* it lasts 0\.9 s and has .*/text"):
+        play(ros, bag, options(bag, "--loop", *words), 0)

@@ -16,6 +16,7 @@ from processes import starter
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from ros_fixtures import ros
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
@@ -57,10 +58,10 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Listener:
     """Subscriptions that keep (time of sending, topic, message) of all they get."""
 
-    def __init__(self, context: rclpy.Context) -> None:
+    def __init__(self, context: rclpy.Context, executor: SingleThreadedExecutor) -> None:
         self.node = Node("listener", context=context)
-        self.executor = SingleThreadedExecutor(context=context)
-        self.executor.add_node(self.node)
+        self.executor = executor
+        executor.add_node(self.node)
         self.got: list[tuple[float, str, Any]] = []
 
     def listen(self, topic: str, kind: Any, raw: bool = False, qos: QoSProfile = RELIABLE) -> None:
@@ -78,18 +79,14 @@ class Listener:
 
 @pytest.fixture
 def listener() -> Iterator[Listener]:
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    listener = Listener(context)
-    yield listener
-    listener.executor.shutdown()
-    listener.node.destroy_node()
-    context.shutdown()
+    with ros() as both:
+        yield Listener(*both)
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    yield from starter("dps_perception.node.replay")
+    with starter("dps_perception.node.replay") as start:
+        yield start
 
 
 def padded(data: bytes) -> bytes:
@@ -176,6 +173,8 @@ def test_lock_step_waits_for_each_result(drive: Path, listener: Listener, start:
         listener.until(lambda i=i: len(listener.of("/camera/image_raw")) == i + 1)
         # Given the chance, a player that doesn't wait would now send the next image.
         spin_until(listener.executor, lambda: len(in_hand) > 1, 0.05)
+        if i == FRAMES - 1:  # nor may it end
+            assert not spin_until(listener.executor, lambda: replay.poll() is not None, 1.0)
         answers.publish(CameraInfo(header=in_hand.pop().header))
     assert overrun == [0] * FRAMES
     assert replay.wait(90) == 0
@@ -187,7 +186,7 @@ def test_lock_step_waits_for_each_result(drive: Path, listener: Listener, start:
         (["--topics", "/camera/image"], "no topic '/camera/image', did you mean '/camera/image_raw'?"),
         (["--rate", "0"], "--rate 0.0: must be above 0"),
         (["--remap", "/a"], "--remap '/a': give OLD:=NEW"),
-        (["--wait-for-subscribers", "/nobody"], "can't wait for subscribers of '/nobody': it is not played"),
+        (["--wait-for-subscribers", "/nobody", "--wait-timeout", "0.2"], "(/nobody: 0 of 1, not played)"),
         (["--wait-for-subscribers", "2/tf", "--wait-timeout", "0.2"], "(/tf: 0 of 2)"),
         (["--lock-step", "/tf=/result", "--wait-timeout", "0.2"], "nobody publishes '/result' after 0.2 s"),
     ],

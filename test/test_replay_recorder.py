@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import rclpy
-from processes import starter
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -22,21 +20,6 @@ from dps_msgs.msg import DepthStats, Instance, InstanceArray
 from dps_perception.data.bag import BagReader
 from dps_perception.data.bag_writer import BagWriter
 from dps_perception.errors import DatasetError
-
-
-@pytest.fixture
-def node() -> Iterator[Node]:
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    node = Node("source", context=context)
-    yield node
-    node.destroy_node()
-    context.shutdown()
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    yield from starter("dps_perception.node.record")
 
 
 def wait(condition: Callable[[], bool]) -> None:
@@ -53,22 +36,22 @@ def instances(index: int) -> InstanceArray:
     return message
 
 
-def test_readable_after_ctrl_c(tmp_path: Path, node: Node, start: Any) -> None:
+def test_readable_after_ctrl_c(tmp_path: Path, source: Node, recorder: Any) -> None:
     latched = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-    node.create_publisher(String, "/latched", latched).publish(String(data="once"))
-    publisher = node.create_publisher(InstanceArray, "/instances", 10)
-    loose = node.create_publisher(Image, "/loose", best_effort)
-    recorder = start(tmp_path / "bag", "/instances", "/latched", "/loose", "/never")
+    source.create_publisher(String, "/latched", latched).publish(String(data="once"))
+    publisher = source.create_publisher(InstanceArray, "/instances", 10)
+    loose = source.create_publisher(Image, "/loose", best_effort)
+    process = recorder(tmp_path / "bag", "/instances", "/latched", "/loose", "/never")
     wait(lambda: publisher.get_subscription_count() == 1 and loose.get_subscription_count() == 1)
     sent = [instances(i) for i in range(5)]
     for message in sent:
         publisher.publish(message)
     assert publisher.wait_for_all_acked(rclpy.duration.Duration(seconds=10))
     assert not (tmp_path / "bag").exists()  # not before it is whole
-    recorder.send_signal(signal.SIGINT)
-    out, err = recorder.communicate(timeout=90)
-    assert (recorder.returncode, err) == (0, "")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=90)
+    assert (process.returncode, err) == (0, "")
     assert "/instances x5, /latched x1, /loose x0, /never x0" in out
     with BagReader(tmp_path / "bag") as reader:
         topics = reader.topics()
@@ -82,21 +65,21 @@ def test_readable_after_ctrl_c(tmp_path: Path, node: Node, start: Any) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["bag"]
 
 
-def test_stops_at_the_wanted_number(tmp_path: Path, node: Node, start: Any) -> None:
-    publisher = node.create_publisher(String, "/text", 10)
-    recorder = start(tmp_path / "bag", "/text", "--until", "/text=3")
+def test_stops_at_the_wanted_number(tmp_path: Path, source: Node, recorder: Any) -> None:
+    publisher = source.create_publisher(String, "/text", 10)
+    process = recorder(tmp_path / "bag", "/text", "--until", "/text=3")
     wait(lambda: publisher.get_subscription_count() == 1)
     for word in "abc":
         publisher.publish(String(data=word))
-    assert recorder.wait(90) == 0
+    assert process.wait(90) == 0
     with BagReader(tmp_path / "bag") as reader:
         assert [reader.deserialize(m).data for m in reader.raw_messages()] == ["a", "b", "c"]
 
 
-def test_incomplete_recording_is_an_error_and_leaves_nothing(tmp_path: Path, node: Node, start: Any) -> None:
-    recorder = start(tmp_path / "bag", "/text", "--until", "/text=3", "--timeout", 0.3)
-    _, err = recorder.communicate(timeout=90)
-    assert recorder.returncode == 2
+def test_incomplete_recording_is_an_error_and_leaves_nothing(tmp_path: Path, source: Node, recorder: Any) -> None:
+    process = recorder(tmp_path / "bag", "/text", "--until", "/text=3", "--timeout", 0.3)
+    _, err = process.communicate(timeout=90)
+    assert process.returncode == 2
     assert err == "error: recording not complete after 0.3 s: {'/text': 0}, wanted {'/text': 3}\n"
     assert list(tmp_path.iterdir()) == []
 

@@ -10,13 +10,10 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import rclpy
-from processes import starter
 from rclpy.node import Node
 from rosbags.highlevel import AnyReader
 from std_msgs.msg import String
@@ -236,27 +233,12 @@ def test_another_implementation_finds_files_and_recovered_ones_in_order(tmp_path
         assert structure_errors(cut) == ""
 
 
-@pytest.fixture
-def node() -> Iterator[Node]:
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    node = Node("source", context=context)
-    yield node
-    node.destroy_node()
-    context.shutdown()
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    yield from starter("dps_perception.node.record")
-
-
-def test_signals_at_any_moment(tmp_path: Path, node: Node, start: Any) -> None:
+def test_signals_at_any_moment(tmp_path: Path, source: Node, recorder: Any) -> None:
     """SIGINT, SIGTERM and SIGKILL while messages pour in; all of a node's topics, found by its name."""
-    publishers = [node.create_publisher(String, topic, 1000) for topic in ("/text", "/more")]
+    publishers = [source.create_publisher(String, topic, 1000) for topic in ("/text", "/more")]
     rng = random.Random(5)
     cases = [(number, rng.uniform(0.0, 0.6)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)]
-    recorders = [start(tmp_path / f"bag{i}", "--node", "/source", "-x", "more") for i in range(len(cases))]
+    recorders = [recorder(tmp_path / f"bag{i}", "--node", "/source", "-x", "more") for i in range(len(cases))]
     end = time.monotonic() + 60
     while publishers[0].get_subscription_count() < len(cases):
         assert time.monotonic() < end

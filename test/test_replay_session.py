@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from demo_weights import write_small_weights
+from processes import Process, children_of, starter
 from rosbags.highlevel import AnyReader
-from test_demo_end_to_end import children_of
 
 from dps_perception import cli
 from dps_perception.camera import Intrinsics
 from dps_perception.data.bag import BagReader
 from dps_perception.data.bag_writer import BagWriter
 from dps_perception.data.drive_bag import CAMERA_IN_BASE, write_image, write_street_frame
-from dps_perception.node import replay
+from dps_perception.node import replay, replay_session
+from dps_perception.node.demo_processes import ChildError
 
 SIZE = (64, 128)
 FRAMES = 4
 START = 1_700_000_000_000_000_000
-Start = Callable[..., subprocess.Popen[str]]
+Start = Callable[..., Process]
 
 
 @pytest.fixture(scope="module")
@@ -50,24 +49,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def start(tmp_path: Path, weights: str) -> Iterator[Start]:
-    running: list[subprocess.Popen[str]] = []
-
-    def run(bag: Path, *arguments: str) -> subprocess.Popen[str]:
-        words = [str(bag), "--node", "--weights", weights, "--out", str(tmp_path / "out"), *arguments]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dps_perception.node.replay", *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "DISPLAY": ""},
-        )
-        running.append(process)
-        return process
-
-    yield run
-    for process in running:
-        process.terminate()  # it ends its children
-        process.communicate()
+    words = ("--node", "--weights", weights, "--out", tmp_path / "out")
+    with starter("dps_perception.node.replay", Process.terminate, OMP_NUM_THREADS="1", DISPLAY="") as run:
+        yield lambda bag, *arguments: run(bag, *words, *arguments)
 
 
 @pytest.mark.slow
@@ -123,6 +107,55 @@ def test_ctrl_c_in_a_loop_ends_all_and_leaves_a_whole_recording(tmp_path: Path, 
         assert reader.topics()["/dps/stats"].message_count > 0
 
 
+class Ended:
+    """Children that end with these statuses, each after a last line."""
+
+    def __init__(self, folder: Path, **statuses: int) -> None:
+        self.statuses, self.folder = statuses, folder
+        for name in statuses:
+            self.log(name).write_text(f"first\nlast of {name}\n")
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def started(self, name: str) -> bool:
+        return name in self.statuses
+
+    def stop(self, name: str, patience_s: float) -> int:
+        return self.statuses[name]
+
+    def last_words(self, name: str) -> str:
+        return "disk is full"
+
+
+def test_a_recording_that_failed_is_told_after_ctrl_c_too(tmp_path: Path) -> None:
+    def end(finished: bool, **statuses: int) -> list[str]:
+        children: Any = Ended(tmp_path, **statuses)
+        return replay_session._end(children, finished)
+
+    (tmp_path / "dps_replay.log").write_text("of an earlier run")
+    assert end(False, dps_record=0) == ["recorded last of dps_record"]
+    assert end(True, dps_replay=0, dps_view=1) == ["last of dps_replay"]
+    assert end(False, dps_record=-signal.SIGINT, dps_evaluate_live=2) == []  # before it had begun
+    for finished, statuses in ((False, {"dps_record": 2}), (True, {"dps_evaluate_live": 2})):
+        with pytest.raises(ChildError, match="disk is full"):
+            end(finished, **statuses)
+
+
+def test_the_report_of_an_earlier_run_does_not_stay(
+    tmp_path: Path, drive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: object) -> None:
+        raise ChildError("no node today")
+
+    monkeypatch.setattr(replay_session, "session", refuse)
+    monkeypatch.setattr(replay_session, "large_message_environment", dict)
+    (tmp_path / "report.json").write_text("{}")
+    assert cli.run(replay.command, [str(drive), "--node", "--out", str(tmp_path)]) == 2
+    assert "no node today" in capsys.readouterr().err
+    assert not (tmp_path / "report.json").exists()
+
+
 def test_mistakes_are_told_before_anything_is_started(
     tmp_path: Path, drive: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,9 +169,9 @@ def test_mistakes_are_told_before_anything_is_started(
             str(tmp_path / "two"),
             "--image",
             "/left",
-        ): "no topic is the camera_info (sensor_msgs/msg/CameraInfo); name it as --camera-info",
+        ): "no topic is the camera_info (sensor_msgs/msg/CameraInfo); name it by --camera-info",
         (str(drive), "--record", str(tmp_path / "taken")): "exists already; remove it, or give --overwrite",
-        (str(drive), "--topics", "/tf"): "leave out --topics",
+        (str(drive), "--topics", "/tf"): "--topics is not for --node",
     }.items():
         assert cli.run(replay.command, [words[0], "--node", *words[1:]]) == 2
         assert told in capsys.readouterr().err

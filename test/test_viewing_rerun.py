@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ import numpy as np
 import pytest
 import rclpy
 from processes import starter
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.serialization import serialize_message
+from ros_fixtures import ros
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
 from dps_msgs.msg import ClassInfo, DepthStats, Instance, InstanceArray, PanopticInfo, PipelineStats
@@ -143,16 +142,11 @@ def test_a_recorded_bag_becomes_a_file_with_everything(
 
 def test_live(tmp_path: Path) -> None:
     """All outputs of a node that publishes while the viewer looks, in a process of its own; Ctrl-C ends it well."""
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    node = Node("dps", context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    node.create_publisher(PanopticInfo, "~/panoptic_info", LATCHED).publish(info())
-    publishers = {name: node.create_publisher(type(m), f"~/{name}", 10) for name, m in outputs().items()}
-    fixture = starter("dps_perception.node.view")
-    start: Callable[..., subprocess.Popen[str]] = next(fixture)
-    try:
+    with ros() as (context, executor), starter("dps_perception.node.view") as start:
+        node = Node("dps", context=context)
+        executor.add_node(node)
+        node.create_publisher(PanopticInfo, "~/panoptic_info", LATCHED).publish(info())
+        publishers = {name: node.create_publisher(type(m), f"~/{name}", 10) for name, m in outputs().items()}
         viewer = start("--save", tmp_path / "live.rrd")
         assert spin_until(executor, lambda: all(p.get_subscription_count() for p in publishers.values()), 60)
         for stamp in range(1, FRAMES + 1):
@@ -168,11 +162,6 @@ def test_live(tmp_path: Path) -> None:
         assert f"instances x{FRAMES}" in out
         found = rows(tmp_path / "live.rrd")
         assert {entity: found[entity] for entity in SHOWN} == dict.fromkeys(SHOWN, FRAMES)
-    finally:
-        next(fixture, None)
-        executor.shutdown()
-        node.destroy_node()
-        context.shutdown()
 
 
 @pytest.fixture

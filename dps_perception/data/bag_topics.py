@@ -50,13 +50,15 @@ class BagTopics:
         return tuple(name for name in (self.image, self.camera_info, self.depth, self.cloud, self.panoptic) if name)
 
 
-def find_topics(reader: BagReader, asked: BagTopics) -> BagTopics:
+def find_topics(reader: BagReader, asked: BagTopics, ignore: tuple[str, ...] = ()) -> BagTopics:
     """The topics to use of a bag: those asked for, the others found by type; none of the answer's are "".
+
+    Topics whose names begin with one of `ignore` are not found by type.
 
     Raises:
         DatasetError: a topic is missing, of another type, or several could be meant; lists those there are.
     """
-    finder = _Finder(reader, asked)
+    finder = _Finder(reader, asked, ignore)
     image = finder.image()
     camera_info = finder.camera_info(image)
     panoptic = finder.panoptic()
@@ -64,9 +66,14 @@ def find_topics(reader: BagReader, asked: BagTopics) -> BagTopics:
     return BagTopics(image, camera_info, depth, finder.cloud() if depth is None else None, panoptic)
 
 
+def find_image(reader: BagReader, ignore: tuple[str, ...] = ()) -> str:
+    """The image topic alone, as `find_topics` finds it; raises the same."""
+    return _Finder(reader, BagTopics(), ignore).image()
+
+
 class _Finder:
-    def __init__(self, reader: BagReader, asked: BagTopics) -> None:
-        self.reader, self.asked = reader, asked
+    def __init__(self, reader: BagReader, asked: BagTopics, ignore: tuple[str, ...]) -> None:
+        self.reader, self.asked, self.ignore = reader, asked, ignore
         self.types = {t.name: t.type_name for t in reader.topics().values() if t.message_count}
         self._firsts: dict[str, Any] = {}
 
@@ -114,7 +121,7 @@ class _Finder:
         return self.only(found, "cloud", CLOUD_TYPE) if found and self.asked.cloud == "" else None
 
     def of_type(self, type_name: str) -> list[str]:
-        return [name for name, held in self.types.items() if held == type_name]
+        return [name for name, held in self.types.items() if held == type_name and not name.startswith(self.ignore)]
 
     def first(self, topic: str) -> Any:
         """The first message of a topic."""

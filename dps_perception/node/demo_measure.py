@@ -16,7 +16,8 @@ from ..errors import DatasetError
 from ..evaluation import Evaluator, Scores
 from ..evaluation.depth import DepthSums, has_depth
 from ..labels import LabelSpace
-from .demo_session import PER_FRAME, Recording, output
+from .demo_session import PER_FRAME, Recording
+from .replay_plan import output
 
 STAGES = ("decode", "preprocess", "inference", "fusion", "publish", "processing")
 END_TO_END = "image received to last output received"

@@ -184,7 +184,7 @@ class Children:
         `patience_s` is for children that have much to write after SIGINT. Returns the first status that is not 0, of
         those that there are.
         """
-        processes = [self._processes.pop(name) for name in names]
+        processes = [self._processes[name] for name in names]
         for number, usual_s in STOP_STEPS:
             for process in processes:
                 if process.poll() is None:
@@ -194,6 +194,8 @@ class Children:
                 time.sleep(0.02)
         for process in processes:
             self._signal(process.pid, signal.SIGKILL)  # what it left running
+        for name in names:  # not sooner: who interrupts us has them stopped when the block is left
+            del self._processes[name]
         return next((process.returncode for process in processes if process.returncode), 0)
 
     @staticmethod
@@ -204,7 +206,10 @@ class Children:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait until the block has ended (a process that we start keeps its own handling)."""
+    """Let Ctrl-C and SIGTERM wait until the block has ended; then the first one is handled as it would have been.
+
+    A process that we start keeps its own handling.
+    """
     waiting: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, lambda n, _: waiting.append(n)) for number in numbers}
@@ -214,7 +219,7 @@ def uninterrupted() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
     if waiting:
-        raise KeyboardInterrupt
+        signal.raise_signal(waiting[0])
 
 
 def stop_requests_as_interrupts() -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
 from dps_msgs.msg import PipelineStats
@@ -24,10 +22,11 @@ from ..data.bag_writer import BagWriter
 from ..data.drive_bag import DRIVE_TOPICS
 from .demo_processes import ChildError, Children
 from .live_stats import RunStats
+from .qos import profile
 from .recorder import Recorder
-from .spin import spin_until
+from .replay_plan import NODE, output
+from .spin import ros_node, spin_until
 
-NODE = "/dps"
 PER_FRAME = ("panoptic", "semantic", "confidence", "depth", "camera_info", "points", "instances", "overlay", "stats")
 LATCHED = ("panoptic_info",)
 START_TIMEOUT_S = 180.0
@@ -40,11 +39,6 @@ DEMO_PARAMETERS = {
     "qos_output": "reliable",
     "qos_output_depth": "10",
 }
-
-
-def output(name: str) -> str:
-    """Full topic of one of the node's outputs, e.g. "/dps/panoptic"."""
-    return f"{NODE}/{name}"
 
 
 @dataclass(frozen=True)
@@ -85,14 +79,19 @@ class Session:
         image: str = DRIVE_TOPICS.image,
         camera_info: str = DRIVE_TOPICS.camera_info,
         params_file: Path | None = None,
+        ros_args: Sequence[str] = (),
     ) -> None:
-        """Start `dps_node`; it loads its model while we do other things. Values of parameters are YAML."""
+        """Start `dps_node`; it loads its model while we do other things. Values of parameters are YAML.
+
+        `ros_args` begin with --ros-args; their parameters beat those of the file and `parameters`.
+        """
         self._children.start(
             "dps_node",
             "dps_perception.node.main",
             *("--ros-args", "-r", f"image:={image}", "-r", f"camera_info:={camera_info}"),
             *(("--params-file", str(params_file)) if params_file else ()),
             *(word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")),
+            *ros_args,
         )
 
     def check_node(self) -> None:
@@ -137,12 +136,15 @@ class Session:
             images = reader.common_stamps([DRIVE_TOPICS.image])
         outputs = [output(name) for name in PER_FRAME]
         started: list[float] = []
+        stamps: dict[str, list[int]] = {topic: [] for topic in outputs}
         with (
             BagWriter(out, overwrite=True, compress=True) as writer,
             tqdm(total=len(images), desc=title, unit="frame", disable=None) as bar,
         ):
 
-            def on_message(topic: str, _: int | None) -> None:
+            def on_message(topic: str, stamp_ns: int | None) -> None:
+                if topic in stamps and stamp_ns is not None:
+                    stamps[topic].append(stamp_ns)
                 if topic == DRIVE_TOPICS.image and not started:
                     started.append(time.monotonic())
                 if topic == output("stats"):
@@ -177,8 +179,8 @@ class Session:
         return Recording(
             bag=out,
             frames=len(images),
-            received={topic: len(wanted & set(recorder.stamps_ns[topic])) for topic in outputs},
-            strangers={topic: sum(s not in wanted for s in recorder.stamps_ns[topic]) for topic in outputs},
+            received={topic: len(wanted & set(stamps[topic])) for topic in outputs},
+            strangers={topic: sum(s not in wanted for s in stamps[topic]) for topic in outputs},
             seconds=ended - started[0] if started else 0.0,
         )
 
@@ -186,19 +188,12 @@ class Session:
         """Sums up what comes on ~/stats from now on, while this session spins."""
         stats = RunStats()
         topic = output("stats")
-        self._node.create_subscription(PipelineStats, topic, lambda m: stats.add(m, time.monotonic()), 50)
+        every = profile("best_effort", 50)  # that takes from a node of either qos_output
+        self._node.create_subscription(PipelineStats, topic, lambda m: stats.add(m, time.monotonic()), every)
         return stats
-
-    def subscribers(self, name: str) -> int:
-        """How many subscribe to an output, in all processes."""
-        return int(self._node.count_subscribers(output(name)))
 
     def spin_once(self) -> None:
         self._executor.spin_once(timeout_sec=0.1)
-
-    def wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Spin until the condition holds; False where it still doesn't after that time."""
-        return spin_until(self._executor, condition, timeout_s)
 
     def _spin(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
         if not spin_until(self._executor, condition, timeout_s):
@@ -209,16 +204,5 @@ class Session:
 @contextlib.contextmanager
 def session(children: Children) -> Iterator[Session]:
     """A Session in the domain that the environment names; the ROS context ends with the block."""
-    context = rclpy.Context()
-    rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        node = Node("dps_demo", context=context)
-        executor = SingleThreadedExecutor(context=context)
-        executor.add_node(node)
-        try:
-            yield Session(children, node, executor)
-        finally:
-            executor.shutdown()
-            node.destroy_node()
-    finally:
-        context.try_shutdown()
+    with ros_node(lambda context: Node("dps_demo", context=context)) as (node, executor):
+        yield Session(children, node, executor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,36 @@ def offered_type(node: Node, topic: str) -> str | None:
     """Type name of a topic that somebody publishes, or None."""
     publishers = node.get_publishers_info_by_topic(topic)
     return publishers[0].topic_type if publishers else None
+
+
+class Awaited:
+    """Subscriptions of a node to topics that somebody may publish later: each is made as soon as that is so.
+
+    Args:
+        node: that subscribes.
+        period_s: how often it looks.
+    """
+
+    def __init__(self, node: Node, period_s: float) -> None:
+        self._node = node
+        self._missing: dict[str, tuple[Callable[[Any], None], type | None, QoSProfile | None]] = {}
+        node.create_timer(period_s, self._look)
+
+    def subscribe(
+        self, topic: str, callback: Callable[[Any], None], *, kind: type | None = None, qos: QoSProfile | None = None
+    ) -> None:
+        """Take a topic as the type that is published, or as `kind`; without `qos` as reliably as it is offered."""
+        self._missing[topic] = (callback, kind, qos)
+        self._look()
+
+    def _look(self) -> None:
+        offered = {topic: offered_type(self._node, topic) for topic in self._missing}
+        for topic, type_name in offered.items():
+            if type_name is not None:
+                callback, kind, qos = self._missing.pop(topic)
+                self._node.create_subscription(
+                    kind or message_class(type_name), topic, callback, qos or matching_qos(self._node, topic)
+                )
 
 
 def topics_published_by(node: Node, name: str) -> list[str]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import message_filters
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
 from dps_msgs.msg import PanopticInfo, PipelineStats
@@ -29,10 +27,10 @@ from ..evaluation import MAX_DEPTH_M, Evaluator, Scores
 from ..files import replacing
 from ..labels import LABEL_SPACES
 from .exact_pairs import ExactPairs
-from .graph import matching_qos, offered_type, split_ros_args
+from .graph import Awaited, split_ros_args
 from .live_stats import RunStats
 from .qos import LATCHED
-from .spin import StopSignal
+from .spin import StopSignal, ros_node, spin_until
 from .throttle import Throttle
 
 # Frames whose ground truth waits for the prediction: at 10 Hz a node may be three seconds late.
@@ -81,26 +79,19 @@ class LiveEvaluation(Node):
         self._waiting_for_classes: deque[tuple[Image, Image, Image, Image]] = deque(maxlen=_QUEUE)
         topics = (panoptic, depth, gt_panoptic, gt_depth) if ground_truth else ()
         inputs = [message_filters.SimpleFilter() for _ in topics]
-        self._missing: dict[str, tuple[Any, Callable[[Any], None]]] = {
-            topic: (Image, source.signalMessage) for topic, source in zip(topics, inputs, strict=True)
-        }
         self.pairs = ExactPairs(inputs, _QUEUE)
         self.pairs.registerCallback(self._paired)
         if panoptic_info:
             self.create_subscription(PanopticInfo, panoptic_info, self._take_classes, LATCHED)
+        # As reliably as it is offered: a lost frame would look like a miss.
+        awaited = Awaited(self, _LOOK_S)
+        for topic, source in zip(topics, inputs, strict=True):
+            awaited.subscribe(topic, source.signalMessage, kind=Image)
         self.stats = RunStats()
         if stats:
-            self._missing[stats] = (PipelineStats, lambda message: self.stats.add(message, time.monotonic()))
-        self.create_timer(_LOOK_S, self._look)
-        self._look()
+            awaited.subscribe(stats, lambda m: self.stats.add(m, time.monotonic()), kind=PipelineStats)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
         self.create_timer(_SAY_S, self._say)
-
-    def _look(self) -> None:
-        """Subscribe to what is published by now, as reliably as it is offered: a lost frame would look like a miss."""
-        for topic in [topic for topic in self._missing if offered_type(self, topic) is not None]:
-            kind, callback = self._missing.pop(topic)
-            self.create_subscription(kind, topic, callback, matching_qos(self, topic, _QUEUE))
 
     def unpaired(self, *, now: bool = True) -> tuple[int, int]:
         """(predictions without ground truth, ground truth without a prediction), in frames; see `ExactPairs`."""
@@ -121,6 +112,7 @@ class LiveEvaluation(Node):
 
     def _paired(self, panoptic: Image, depth: Image, gt_panoptic: Image, gt_depth: Image) -> None:
         if self.evaluator is None:
+            self.unscored += len(self._waiting_for_classes) == _QUEUE
             self._waiting_for_classes.append((panoptic, depth, gt_panoptic, gt_depth))
         else:
             self._score(self.evaluator, panoptic, depth, gt_panoptic, gt_depth)
@@ -205,10 +197,9 @@ def command(argv: Sequence[str] | None) -> None:
     own, ros = split_ros_args(sys.argv[1:] if argv is None else argv)
     args = make_parser().parse_args(own)
     evaluator = _evaluator(args)
-    signal = StopSignal()
-    rclpy.init(args=ros, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        node = LiveEvaluation(
+
+    def make(context: rclpy.Context) -> LiveEvaluation:
+        return LiveEvaluation(
             evaluator,
             panoptic=f"{args.node}/panoptic",
             depth=f"{args.node}/depth",
@@ -219,16 +210,15 @@ def command(argv: Sequence[str] | None) -> None:
             ground_truth=not args.no_ground_truth,
             max_depth_m=args.max_depth,
             on_frame=lambda: _print_running(node, args.every),
+            context=context,
         )
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        while not signal.received and not 0 < args.frames <= _frames(node):
-            executor.spin_once(timeout_sec=0.2)
-        executor.shutdown()
-        node.destroy_node()
+
+    signal = StopSignal()
+    try:
+        with ros_node(make, ros) as (node, executor):
+            spin_until(executor, lambda: signal.received or 0 < args.frames <= _frames(node), math.inf)
     finally:
         signal.restore()
-        rclpy.try_shutdown()
     _report(node, args)
 
 
@@ -245,16 +235,16 @@ def _report(node: LiveEvaluation, args: argparse.Namespace) -> None:
         )
         found["unpaired"] = {"predictions": predictions, "ground_truth": truths, "unscored": node.unscored}
         found["scores"] = scores.to_dict()
-    elif not args.no_ground_truth:
+    if args.json:
+        with replacing(args.json) as beside:
+            beside.write_text(json.dumps(found, indent=1, allow_nan=False))
+        print(f"wrote {args.json}")
+    if not args.no_ground_truth and not _frames(node):
         missing = f"; no classes came on {args.node}/panoptic_info either" if node.evaluator is None else ""
         raise DpsError(
             f"no frame was scored: {args.node}/panoptic, {args.node}/depth, {args.gt_panoptic} and {args.gt_depth} "
             f"never had one stamp in common; `ros2 topic hz` shows which is silent{missing}"
         )
-    if args.json:
-        with replacing(args.json) as beside:
-            beside.write_text(json.dumps(found, indent=1, allow_nan=False))
-        print(f"wrote {args.json}")
 
 
 def _frames(node: LiveEvaluation) -> int:

@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rclpy.context import Context
 from rclpy.duration import Duration, Infinite
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
@@ -36,7 +35,8 @@ class Player:
 
     Args:
         reader: an open bag.
-        context: an initialised ROS context.
+        node: that publishes; its services are answered between messages.
+        executor: spins the node.
         options: what to play and how; see `replay_options`. Without topics asked for, those whose type is not
             installed are left out and named on stderr.
         stopped: asked between messages; playing ends when it is true.
@@ -49,14 +49,16 @@ class Player:
     def __init__(
         self,
         reader: BagReader,
-        context: Context,
+        node: Node,
+        executor: Executor,
         options: ReplayOptions,
         *,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         reader.require([*(options.topics or ()), *options.exclude_topics, *(options.lock_step or ())[:1]])
         self.counts: dict[str, int] = {}
-        self.node = Node("dps_replay", context=context)
+        self._node = node
+        self._executor = executor
         self._steps = 0
         self._reader = reader
         self._options = options
@@ -64,9 +66,7 @@ class Player:
         self._pace = Pace(0, options.rate)
         self._pace.hold(options.start_paused)
         self._clock_period_s = 1 / options.clock_hz if options.clock_hz else 0.0
-        self._executor = SingleThreadedExecutor(context=context)
-        self._executor.add_node(self.node)
-        self._clock = self.node.create_publisher(Clock, _CLOCK_TOPIC, 1) if options.clock_hz else None
+        self._clock = self._node.create_publisher(Clock, _CLOCK_TOPIC, 1) if options.clock_hz else None
         self._next_clock_s = 0.0
         self._publishers: dict[str, Any] = {}
         for topic in reader.topics().values():
@@ -89,7 +89,7 @@ class Player:
         qos = publisher_qos(topic, self._options.qos.get(topic.name, {}))
         if self._options.lock_step is not None and topic.name == self._options.lock_step[0]:
             qos.reliability = ReliabilityPolicy.RELIABLE  # a frame that gets lost would be waited for in vain
-        self._publishers[topic.name] = self.node.create_publisher(message_type, topic.name, qos)
+        self._publishers[topic.name] = self._node.create_publisher(message_type, topic.name, qos)
 
     @property
     def rate(self) -> float:
@@ -114,28 +114,31 @@ class Player:
         self._steps += self.paused
         return self.paused
 
-    def close(self) -> None:
-        self._executor.shutdown()
-        self.node.destroy_node()
-
     def wait_for_subscribers(self, counts: Mapping[str, int]) -> None:
-        """Wait until each topic (name as published) has that many subscribers.
+        """Wait until each topic has that many subscribers: names as published here, or by other nodes.
 
         Raises:
-            ReplayError: a topic is not played, or the time is up.
+            ReplayError: the time is up.
         """
-        by_name = {p.topic_name: p for p in self._publishers.values()}
-        if unknown := sorted(set(counts) - set(by_name)):
-            raise ReplayError(
-                f"can't wait for subscribers of '{unknown[0]}': it is not played; played are {', '.join(by_name)}"
-            )
-        waited = self._wait(lambda: all(by_name[t].get_subscription_count() >= n for t, n in counts.items()))
+        ours = {publisher.topic_name: publisher for publisher in self._publishers.values()}
+
+        def found(topic: str) -> int:
+            return int(ours[topic].get_subscription_count() if topic in ours else self._node.count_subscribers(topic))
+
+        waited = self._wait(lambda: all(found(topic) >= number for topic, number in counts.items()))
         if not waited and not self._stopped():
-            found = ", ".join(f"{t}: {by_name[t].get_subscription_count()} of {n}" for t, n in counts.items())
-            raise ReplayError(f"no such number of subscribers after {self._options.wait_timeout_s:g} s ({found})")
+            told = ", ".join(
+                f"{topic}: {found(topic)} of {number}{'' if topic in ours else ', not played'}"
+                for topic, number in counts.items()
+            )
+            raise ReplayError(f"no such number of subscribers after {self._options.wait_timeout_s:g} s ({told})")
 
     def play(self, start_ns: int) -> None:
-        """Publish all messages recorded from `start_ns` on, and before it the latched ones."""
+        """Publish all messages recorded from `start_ns` on, and before it the latched ones.
+
+        Raises:
+            ReplayError: there is none, or waiting for a result took too long.
+        """
         self._delay()
         if self._latched and start_ns > self._reader.start_ns:
             for message in self._reader.raw_messages(self._latched):
@@ -152,13 +155,21 @@ class Player:
         with tqdm(total=seconds, bar_format=form, desc=self._reader.path.name, disable=hidden) as bar:
             # The last moment is played too, as in `ros2 bag play`.
             stop_ns = None if end_ns is None else end_ns + 1
+            played = 0
             for message in self._reader.raw_messages(self._publishers.keys(), start_ns, stop_ns):
                 self._hold_for_result(message)
                 self._sleep_until(message.stamp_ns)
                 if self._stopped():
                     return
                 self._publish(message)
+                played += 1
                 bar.update((message.stamp_ns - start_ns) * 1e-9 - bar.n)
+        if not played and (self._options.loop or not self.counts) and not self._stopped():
+            lasts_s = (self._reader.end_ns - self._reader.start_ns) * 1e-9
+            raise ReplayError(
+                f"nothing to play: bag '{self._reader.path}' has no message of the topics asked for in the part asked "
+                f"for; it lasts {lasts_s:.1f} s and has {self._reader.described()}"
+            )
 
     def _delay(self) -> None:
         if self._options.delay_s:
@@ -210,34 +221,44 @@ class Player:
         """Before a frame: wait for the result of the one before, or before the first for somebody to give results."""
         if self._options.lock_step is None or message.topic != self._options.lock_step[0]:
             return
-        result_topic, asked_ns = self._options.lock_step[1], self._asked_ns
-        if not self._wait(lambda: self._subscribed(result_topic)):
-            if not self._stopped():
-                raise ReplayError(
-                    f"nobody publishes '{result_topic}' after {self._options.wait_timeout_s:g} s; start the node first"
-                )
-        elif asked_ns is not None and not self._wait(lambda: asked_ns in self._answered_ns) and not self._stopped():
+        result_topic = self._options.lock_step[1]
+        if not self._wait(lambda: self._subscribed(result_topic)) and not self._stopped():
             raise ReplayError(
-                f"no message on '{result_topic}' with stamp {asked_ns * 1e-9:.9f} came within "
-                f"{self._options.wait_timeout_s:g} s; is the node active and subscribed to '{message.topic}'?"
+                f"nobody publishes '{result_topic}' after {self._options.wait_timeout_s:g} s; start the node first"
             )
+        self.wait_for_result()
         if self._pace.due_in_s(message.stamp_ns) < 0:
             self._pace.restart(message.stamp_ns)
         self._answered_ns.clear()
         self._asked_ns = header_stamp_ns(message.data)
 
+    def wait_for_result(self) -> None:
+        """Wait for the result of the last frame, in lock step.
+
+        Raises:
+            ReplayError: it does not come in time.
+        """
+        asked_ns = self._asked_ns
+        if asked_ns is not None and not self._wait(lambda: asked_ns in self._answered_ns) and not self._stopped():
+            assert self._options.lock_step is not None
+            topic, result_topic = self._options.lock_step
+            raise ReplayError(
+                f"no message on '{result_topic}' with stamp {asked_ns * 1e-9:.9f} came within "
+                f"{self._options.wait_timeout_s:g} s; is the node active and subscribed to '{topic}'?"
+            )
+
     def _subscribed(self, topic: str) -> bool:
         """Subscribe to the results as soon as somebody offers them; true once that is done."""
-        type_name = None if self._answers else offered_type(self.node, topic)
+        type_name = None if self._answers else offered_type(self._node, topic)
         if type_name is not None:
-            self._answers = self.node.create_subscription(
+            self._answers = self._node.create_subscription(
                 message_class(type_name),
                 topic,
                 lambda data: self._answered_ns.add(header_stamp_ns(data)),
-                matching_qos(self.node, topic),
+                matching_qos(self._node, topic),
                 raw=True,
             )
-        return self._answers is not None and connected(self.node, self._answers, topic)
+        return self._answers is not None and connected(self._node, self._answers, topic)
 
     def _wait(self, condition: Callable[[], bool]) -> bool:
         """True when the condition holds; False when the time is up or playing is to stop."""

@@ -15,9 +15,16 @@ try:
 except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
-_RELIABILITY = {"best_effort": QoSReliabilityPolicy.BEST_EFFORT, "reliable": QoSReliabilityPolicy.RELIABLE}
-_DURABILITY = {"volatile": QoSDurabilityPolicy.VOLATILE, "transient_local": QoSDurabilityPolicy.TRANSIENT_LOCAL}
-_HISTORY = {"keep_last": QoSHistoryPolicy.KEEP_LAST, "keep_all": QoSHistoryPolicy.KEEP_ALL}
+POLICIES: dict[str, dict[str, Any]] = {
+    "reliability": {"reliable": QoSReliabilityPolicy.RELIABLE, "best_effort": QoSReliabilityPolicy.BEST_EFFORT},
+    "durability": {
+        "volatile": QoSDurabilityPolicy.VOLATILE,
+        "transient_local": QoSDurabilityPolicy.TRANSIENT_LOCAL,
+    },
+    "history": {"keep_last": QoSHistoryPolicy.KEEP_LAST, "keep_all": QoSHistoryPolicy.KEEP_ALL},
+}
+"""Policies by the names that files and parameters give them."""
+
 _REPLAY_DEPTH, _MAX_REPLAY_DEPTH = 10, 1000
 LATCHED = QoSProfile(
     history=QoSHistoryPolicy.KEEP_LAST,
@@ -32,7 +39,7 @@ def profile(reliability: str, depth: int) -> QoSProfile:
     return QoSProfile(
         history=QoSHistoryPolicy.KEEP_LAST,
         depth=depth,
-        reliability=_RELIABILITY[reliability],
+        reliability=POLICIES["reliability"][reliability],
         durability=QoSDurabilityPolicy.VOLATILE,
     )
 
@@ -48,10 +55,8 @@ def publisher_qos(topic: BagTopic, overrides: Mapping[str, Any]) -> QoSProfile:
         **overrides,
     }
     return QoSProfile(
-        history=_HISTORY[asked["history"]],
         depth=asked["depth"],
-        reliability=_RELIABILITY[asked["reliability"]],
-        durability=_DURABILITY[asked["durability"]],
+        **{name: named[asked[name]] for name, named in POLICIES.items()},
     )
 
 

@@ -9,10 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 
 from .. import cli
 from ..data.bag_recovery import recover_bag, unfinished
@@ -20,7 +17,7 @@ from ..data.bag_writer import BagWriter
 from ..errors import ConfigError, DpsError
 from .graph import split_ros_args
 from .recorder import Recorder, Selection
-from .spin import StopSignal, spin_until
+from .spin import StopSignal, ros_node, spin_until
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -76,17 +73,11 @@ def record(
         DatasetError: `out` exists and may not be replaced, or can't be written; what came before is kept.
         DpsError: the goals are not met in time; what came before is kept.
     """
-    with BagWriter(out, overwrite=overwrite, compress=compress, keep=True) as writer, contextlib.ExitStack() as stack:
-        context = rclpy.Context()
-        rclpy.init(args=list(ros_args), context=context, signal_handler_options=SignalHandlerOptions.NO)
-        stack.callback(context.try_shutdown)
-        node = Node("dps_recorder", context=context)
-        stack.callback(node.destroy_node)
-        executor = SingleThreadedExecutor(context=context)
-        stack.callback(executor.shutdown)
-        executor.add_node(node)
-        recorder = Recorder(node, writer, topics, selection=selection, warn=_warn)
-        stack.callback(recorder.close)
+    with (
+        BagWriter(out, overwrite=overwrite, compress=compress, keep=True) as writer,
+        ros_node(lambda context: Node("dps_recorder", context=context), ros_args) as (node, executor),
+        contextlib.closing(Recorder(node, writer, topics, selection=selection, warn=_warn)) as recorder,
+    ):
 
         def done() -> bool:
             met = bool(goals) and all(recorder.counts[topic] >= number for topic, number in goals.items())

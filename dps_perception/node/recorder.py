@@ -83,7 +83,6 @@ class Recorder:
         self._on_message = on_message
         self.missing = list(dict.fromkeys(topics))
         self.counts = dict.fromkeys(self.missing, 0)
-        self.stamps_ns: dict[str, list[int]] = {topic: [] for topic in self.missing}
         self._subscriptions: dict[str, Any] = {}
         self._selection, self._warn = selection, warn
         self._refused: set[str] = set()
@@ -135,16 +134,12 @@ class Recorder:
             reliable=qos.reliability == ReliabilityPolicy.RELIABLE,
         )
         self.counts.setdefault(topic, 0)
-        self.stamps_ns.setdefault(topic, [])
         has_header = message_type.get_fields_and_field_types().get("header") == "std_msgs/Header"
 
         def keep(data: bytes) -> None:
             self._writer.write_raw(topic, time.time_ns(), data)
             self.counts[topic] += 1
-            stamp_ns = header_stamp_ns(data) if has_header else None
-            if stamp_ns is not None:
-                self.stamps_ns[topic].append(stamp_ns)
-            self._on_message(topic, stamp_ns)
+            self._on_message(topic, header_stamp_ns(data) if has_header else None)
 
         self._subscriptions[topic] = self._node.create_subscription(message_type, topic, keep, qos, raw=True)
 

@@ -6,8 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Sequence
 
-import rclpy
-from rclpy.signals import SignalHandlerOptions
+from rclpy.node import Node
 
 from .. import cli
 from ..data.bag import BagReader
@@ -15,7 +14,7 @@ from .controls import Controls, keyboard
 from .graph import split_ros_args
 from .player import Player
 from .replay_options import ReplayOptions, make_parser, options_of
-from .spin import StopSignal
+from .spin import StopSignal, ros_node
 
 
 def replay(
@@ -26,29 +25,25 @@ def replay(
     Raises:
         DatasetError: the bag is missing or damaged, or lacks a topic (its topics are listed).
         TypeNotInstalledError: the type of a chosen topic is not installed here.
-        ReplayError: waited too long for subscribers or results.
+        ReplayError: waited too long for subscribers or results, or there is nothing to play.
     """
     remap = [word for rule in options.remap for word in ("-r", rule)]
-    with BagReader(options.bag) as reader, contextlib.ExitStack() as stack:
-        context = rclpy.Context()
-        rclpy.init(
-            args=[*ros_args, *(["--ros-args", *remap] if remap else [])],
-            context=context,
-            signal_handler_options=SignalHandlerOptions.NO,
-        )
-        stack.callback(context.try_shutdown)
-        player = Player(reader, context, options, stopped=stopped)
-        stack.callback(player.close)
-        controls = Controls(player.node, player)
-        if options.keyboard:
-            stack.enter_context(keyboard(player.node, controls))
-        player.wait_for_subscribers(options.wait_for)
-        start_ns = reader.start_ns + int(options.start_offset_s * 1e9)
-        while True:
-            player.play(start_ns)
-            if stopped() or not options.loop:
-                break
-        player.flush()
+    own = [*ros_args, *(["--ros-args", *remap] if remap else [])]
+    with (
+        BagReader(options.bag) as reader,
+        ros_node(lambda context: Node("dps_replay", context=context), own) as (node, executor),
+    ):
+        player = Player(reader, node, executor, options, stopped=stopped)
+        controls = Controls(node, player)
+        with keyboard(node, controls) if options.keyboard else contextlib.nullcontext():
+            player.wait_for_subscribers(options.wait_for)
+            start_ns = reader.start_ns + int(options.start_offset_s * 1e9)
+            while True:
+                player.play(start_ns)
+                if stopped() or not options.loop:
+                    break
+            player.wait_for_result()
+            player.flush()
         return player.counts
 
 
@@ -60,7 +55,7 @@ def command(argv: Sequence[str] | None) -> None:
     if args.node:
         from . import replay_session
 
-        replay_session.run(args)
+        replay_session.run(args, ros)
         return
     signal = StopSignal()
     try:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ..errors import ConfigError
+from .qos import POLICIES
 
-_POLICIES = {
-    "reliability": ("reliable", "best_effort"),
-    "durability": ("volatile", "transient_local"),
-    "history": ("keep_last", "keep_all"),
-}
+_TIMES = (
+    *("rate", "loop", "delay", "start_offset", "playback_duration", "playback_until_sec", "playback_until_nsec"),
+    "no_progress",
+)
+_WITH_NODE = (*_TIMES, "clock", "disable_keyboard_controls")  # its replay has no keyboard anyway
 
 
 @dataclass(frozen=True)
@@ -26,26 +27,26 @@ class ReplayOptions:
     """What to play and how; see `dps_replay --help`. `qos` holds policies by topic as the YAML file gives them."""
 
     bag: Path
-    rate: float = 1.0
-    loop: bool = False
-    delay_s: float = 0.0
-    start_offset_s: float = 0.0
-    duration_s: float = -1.0
-    until_ns: int = -1
-    start_paused: bool = False
-    keyboard: bool = True
-    topics: tuple[str, ...] | None = None
-    regex: str = ""
-    exclude_topics: tuple[str, ...] = ()
-    exclude_regex: str = ""
-    qos: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    clock_hz: float = 0.0
-    remap: tuple[str, ...] = ()
-    wait_for: Mapping[str, int] = field(default_factory=dict)
-    wait_acked_ms: int = -1
-    lock_step: tuple[str, str] | None = None
-    wait_timeout_s: float = 30.0
-    progress: bool = True
+    rate: float
+    loop: bool
+    delay_s: float
+    start_offset_s: float
+    duration_s: float
+    until_ns: int
+    start_paused: bool
+    keyboard: bool
+    topics: tuple[str, ...] | None
+    regex: str
+    exclude_topics: tuple[str, ...]
+    exclude_regex: str
+    qos: Mapping[str, Mapping[str, Any]]
+    clock_hz: float
+    remap: tuple[str, ...]
+    wait_for: Mapping[str, int]
+    wait_acked_ms: int
+    lock_step: tuple[str, str] | None
+    wait_timeout_s: float
+    progress: bool
 
     def chooses(self, topic: str) -> bool:
         """Whether a topic of the bag is to be played."""
@@ -65,11 +66,12 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line of `dps_replay`."""
     parser = argparse.ArgumentParser(
         prog="dps_replay",
+        parents=[_session_parser()],
         description="Publish what a rosbag2 holds, byte for byte, at the pace of the recording, with its QoS.",
         epilog="Keys on a terminal: space pauses and goes on, right plays the next message while paused, up and down "
         "change the rate by a tenth. Services: ~/pause, ~/resume, ~/toggle_paused, ~/play_next (std_srvs/Trigger). "
-        "Arguments after --ros-args go to ROS. Ctrl-C ends it. Latched topics that were recorded before "
-        "--start-offset are published at the start.",
+        "Arguments after --ros-args go to ROS, with --node to the node. Ctrl-C ends it. Latched topics that were "
+        "recorded before --start-offset are published at the start.",
     )
     add = parser.add_argument
     add("bag", type=Path, help="rosbag2 folder, or a single .mcap or .db3 file")
@@ -110,8 +112,8 @@ def make_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="N/TOPIC",
-        help="start when each of these topics (names as published) has N subscribers, e.g. 2/camera/image_raw; "
-        "without a number 1",
+        help="start when each of these topics (names as published, here or by other nodes) has N subscribers, e.g. "
+        "2/camera/image_raw; without a number 1",
     )
     add(
         "--lock-step",
@@ -121,12 +123,13 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--wait-timeout", type=float, default=30.0, metavar="S", help="give up waiting after S seconds [30]")
     add("--no-progress", action="store_true", help="no progress bar")
-    _add_session(parser.add_argument_group("through the node", "started with --node, in simulated time"))
     return parser
 
 
-def _add_session(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
+def _session_parser() -> argparse.ArgumentParser:
+    """Options that mean something only with --node."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add = parser.add_argument_group("through the node", "started with --node, in simulated time").add_argument
     add("--node", action="store_true", help="start dps_node on the bag's images, and report how it did at the end")
     add("--image", default="", metavar="TOPIC", help="Image or CompressedImage [the one in the bag]")
     add("--camera-info", default="", metavar="TOPIC", help="CameraInfo of that image [the one in the bag]")
@@ -144,10 +147,23 @@ def _add_session(group: argparse._ArgumentGroup) -> None:
     add("--view", nargs="?", const="", metavar="FILE.rrd", help="open the viewer of dps_view, or write its file")
     add("--rviz", action="store_true", help="open RViz with all outputs")
     add("--out", type=Path, default=Path("outputs/replay"), help="folder for logs and report.json [%(default)s]")
+    return parser
 
 
-SESSION_ONLY = ("image", "camera_info", "weights", "params_file", "every_frame", "record", "view", "rviz")
-"""Options that mean nothing without --node."""
+def _given(args: argparse.Namespace) -> Iterator[tuple[str, Any]]:
+    """(name, value) of each option whose value is not the default."""
+    defaults = vars(make_parser().parse_args([str(args.bag)]))
+    return ((name, value) for name, value in vars(args).items() if value != defaults[name])
+
+
+def time_words(args: argparse.Namespace) -> list[str]:
+    """The options that say when and how long a bag is played, and whether a bar shows it, as they were given."""
+    given = ((_option(name), value) for name, value in _given(args) if name in _TIMES)
+    return [option if value is True else f"{option}={value}" for option, value in given]
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _subscriber_counts(texts: Sequence[str]) -> dict[str, int]:
@@ -175,9 +191,9 @@ def read_qos(path: Path) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"QoS file '{path}': {example}")
     for topic, policies in profiles.items():
         for name, value in policies.items():
-            good = type(value) is int and value > 0 if name == "depth" else value in _POLICIES.get(name, ())
+            good = type(value) is int and value > 0 if name == "depth" else value in [*POLICIES.get(name, ())]
             if not good:
-                allowed = "; ".join(f"{n}: {' or '.join(v)}" for n, v in _POLICIES.items())
+                allowed = "; ".join(f"{n}: {' or '.join(v)}" for n, v in POLICIES.items())
                 raise ConfigError(
                     f"QoS file '{path}', {topic}: {name}: {value} is not known; {allowed}; depth: 1 and more"
                 )
@@ -190,7 +206,11 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("start_offset", "clock", "delay"):
         value = getattr(args, name)
         if not (math.isfinite(value) and value >= 0):
-            raise ConfigError(f"--{name.replace('_', '-')} {value}: must be 0 or more")
+            raise ConfigError(f"{_option(name)} {value}: must be 0 or more")
+    for name in ("playback_duration", "playback_until_sec"):
+        value = getattr(args, name)
+        if value is not None and not math.isfinite(value):
+            raise ConfigError(f"{_option(name)} {value}: must be a number of seconds; leave it out to play to the end")
     if not args.wait_timeout > 0:
         raise ConfigError(f"--wait-timeout {args.wait_timeout}: must be above 0 seconds")
     for rule in args.remap:
@@ -200,7 +220,13 @@ def _check(args: argparse.Namespace) -> None:
         try:
             re.compile(getattr(args, name))
         except re.error as error:
-            raise ConfigError(f"--{name.replace('_', '-')} '{getattr(args, name)}': {error}") from error
+            raise ConfigError(f"{_option(name)} '{getattr(args, name)}': {error}") from error
+    session = vars(_session_parser().parse_args([]))
+    for name, _ in _given(args):
+        if not args.node and name in session:
+            raise ConfigError(f"{_option(name)} is for a replay through the node: give --node too")
+        if args.node and name not in session and name not in _WITH_NODE:
+            raise ConfigError(f"{_option(name)} is not for --node, which plays what the node needs: leave it out")
 
 
 def options_of(args: argparse.Namespace) -> ReplayOptions:
@@ -210,8 +236,6 @@ def options_of(args: argparse.Namespace) -> ReplayOptions:
         ConfigError: a value is out of range or malformed.
     """
     _check(args)
-    if not args.node and (given := [name for name in SESSION_ONLY if getattr(args, name)]):
-        raise ConfigError(f"--{given[0].replace('_', '-')} is for a replay through the node: give --node too")
     lock_step = None
     if args.lock_step is not None:
         left, equals, right = args.lock_step.partition("=")

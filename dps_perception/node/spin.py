@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:  # signals are caught before anything slow is imported
-    from rclpy.executors import Executor
+    from rclpy.context import Context
+    from rclpy.executors import Executor, SingleThreadedExecutor
+    from rclpy.node import Node
+
+N = TypeVar("N", bound="Node")
+
+
+@contextlib.contextmanager
+def ros_node(make: Callable[[Context], N], ros_args: Sequence[str] = ()) -> Iterator[tuple[N, SingleThreadedExecutor]]:
+    """The node that `make` makes, and an executor that spins it, in a ROS context of their own; gone with the block.
+
+    Signals are left to Python.
+    """
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.signals import SignalHandlerOptions
+
+    context = rclpy.Context()
+    rclpy.init(args=list(ros_args), context=context, signal_handler_options=SignalHandlerOptions.NO)
+    with contextlib.ExitStack() as stack:
+        stack.callback(context.try_shutdown)
+        node = make(context)
+        stack.callback(node.destroy_node)
+        executor = SingleThreadedExecutor(context=context)
+        stack.callback(executor.shutdown)
+        executor.add_node(node)
+        yield node, executor
 
 
 def spin_until(executor: Executor, condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
 from .. import cli
 from ..data.bag import BagReader
-from ..data.bag_messages import COLOR_ENCODINGS
-from ..data.bag_topics import COMPRESSED_TYPE, IMAGE_TYPE
+from ..data.bag_topics import find_image
 from ..errors import ConfigError, DatasetError, DpsError
 from ..viewing.rerun_log import RerunLog
-from .graph import message_class, offered_type, split_ros_args
-from .qos import LATCHED
-from .spin import StopSignal
+from .graph import Awaited, split_ros_args
+from .qos import LATCHED, profile
+from .spin import StopSignal, ros_node, spin_until
 from .throttle import Throttle
 
 _LATCHED_NAMES = ("panoptic_info",)
@@ -43,17 +40,12 @@ class Viewer(Node):
     def __init__(self, log: RerunLog, topics: Mapping[str, str], context: rclpy.Context | None = None) -> None:
         super().__init__("dps_view", context=context)
         self._log = log
-        self._missing = dict(topics)
         self._warn = Throttle(self.get_logger().warning)
-        self.create_timer(_LOOK_S, self._look)
-        self._look()
-
-    def _look(self) -> None:
-        for name, topic in list(self._missing.items()):
-            type_name = offered_type(self, topic)
-            if type_name is not None:
-                del self._missing[name]
-                self.create_subscription(message_class(type_name), topic, self._logger_of(name), _qos(name))
+        awaited = Awaited(self, _LOOK_S)
+        for name, topic in topics.items():
+            # Best effort receives from publishers of either kind, and never holds the node up.
+            qos = LATCHED if name in _LATCHED_NAMES else profile("best_effort", _QUEUE)
+            awaited.subscribe(topic, self._logger_of(name), qos=qos)
 
     def _logger_of(self, name: str) -> Callable[[Any], None]:
         def log(message: Any) -> None:
@@ -63,13 +55,6 @@ class Viewer(Node):
                 self._warn(name, f"{name} is not shown: {error}")
 
         return log
-
-
-def _qos(name: str) -> QoSProfile:
-    if name in _LATCHED_NAMES:
-        return LATCHED
-    # Best effort receives from publishers of either kind, and never holds the node up.
-    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=_QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -125,37 +110,20 @@ def _view_bag(args: argparse.Namespace, log: RerunLog, stopped: Callable[[], boo
 
 
 def _image_of(reader: BagReader, node: str) -> str:
-    """The only colour image that is not one of the node's pictures; "" where that is not clear."""
-    found = []
-    for topic in reader.topics().values():
-        if topic.message_count and not topic.name.startswith(f"{node}/"):
-            if topic.type_name == COMPRESSED_TYPE:
-                found.append(topic.name)
-            elif topic.type_name == IMAGE_TYPE:
-                first = reader.deserialize(next(reader.raw_messages([topic.name])))
-                found += [topic.name] * (first.encoding in COLOR_ENCODINGS)
-    if len(found) != 1:
-        several = f"several could be the camera's image ({', '.join(found)})" if found else "there is no camera image"
-        print(f"{several}: name it with --image to see it", file=sys.stderr)
-    return found[0] if len(found) == 1 else ""
+    """The camera's image, which is none of the node's pictures; "" where that is not clear."""
+    try:
+        return find_image(reader, ignore=(f"{node}/",))
+    except DatasetError as error:
+        print(f"no camera image is shown: {str(error).replace('as topics.image', 'with --image')}", file=sys.stderr)
+        return ""
 
 
 def _view_live(args: argparse.Namespace, log: RerunLog, ros: Sequence[str], stopped: Callable[[], bool]) -> None:
     topics = {name: f"{args.node}/{name}" for name in log.names if name != "image"}
     if args.image:
         topics["image"] = args.image
-    context = rclpy.Context()
-    rclpy.init(args=list(ros), context=context, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        node = Viewer(log, topics, context)
-        executor = SingleThreadedExecutor(context=context)
-        executor.add_node(node)
-        while not stopped():
-            executor.spin_once(timeout_sec=0.2)
-        executor.shutdown()
-        node.destroy_node()
-    finally:
-        context.try_shutdown()
+    with ros_node(lambda context: Viewer(log, topics, context), ros) as (_, executor):
+        spin_until(executor, stopped, math.inf)
 
 
 def command(argv: Sequence[str] | None) -> None:

@@ -49,14 +49,13 @@ class RerunLog:
     """A Rerun recording that is fed with the node's messages by the names of their topics.
 
     Args:
-        recording_id: messages of several processes with one id become one recording; "" makes one.
         point_stride: every so many rows and columns of a cloud are shown.
     """
 
-    def __init__(self, *, recording_id: str = "", point_stride: int = 1) -> None:
+    def __init__(self, *, point_stride: int = 1) -> None:
         self._rr = rr = rerun()
         self._stride = point_stride
-        self.stream = rr.RecordingStream(APPLICATION, recording_id=recording_id or None)
+        self.stream = rr.RecordingStream(APPLICATION)
         self.counts: dict[str, int] = {}
         # Optical frame: x right, y down, z forward.
         self.stream.log("world", rr.ViewCoordinates.RDF, static=True)
