@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from dps_perception.camera import Intrinsics
-from dps_perception.data.bag import BagReader, BagWriter
+from dps_perception.data.bag import BagReader
 from dps_perception.data.bag_topics import find_image
+from dps_perception.data.bag_writer import BagWriter
 from dps_perception.data.drive_bag import CAMERA_IN_BASE, write_camera_info, write_image, write_street_frame
 from dps_perception.errors import DatasetError
 from dps_perception.node.replay_options import make_parser, options_of
