@@ -49,7 +49,7 @@ def multiply_adds(network: nn.Module, image: torch.Tensor) -> int:
 
 def count_preset(name: str, size: tuple[int, int], panoptic_only: bool) -> dict[str, Any]:
     """Count a preset and print it; ready for JSON."""
-    config = preset(name, depth=False, backup_depth=False) if panoptic_only else preset(name)
+    config = preset(name).without_depth() if panoptic_only else preset(name)
     counted = count(config, size)
     what = f"{name}{' without depth' if panoptic_only else ''} at {size[0]}x{size[1]}"
     print(f"{what}: {counted['params'] / 1e6:.2f} M parameters, {counted['macs'] / 1e9:.1f} G multiply-adds")

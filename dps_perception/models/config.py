@@ -70,6 +70,10 @@ class NetworkConfig:
         """The same without what only training needs."""
         return self
 
+    def without_depth(self: Config) -> Config:
+        """The same for panoptic segmentation alone."""
+        raise NotImplementedError
+
     def fits(self, space: LabelSpace) -> bool:
         """Whether it predicts the classes of that label space."""
         return self == self.for_classes(space)

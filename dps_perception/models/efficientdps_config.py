@@ -42,6 +42,9 @@ class EfficientDPSConfig(NetworkConfig):
     def has_depth(self) -> bool:
         return self.depth
 
+    def without_depth(self) -> EfficientDPSConfig:
+        return replace(self, depth=False, backup_depth=False)
+
     def for_inference(self) -> EfficientDPSConfig:
         return replace(self, num_groups=1, auxiliary_semantic=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from .config import ThingsConfig
@@ -46,6 +46,9 @@ class PanopticDepthConfig(ThingsConfig):
     @property
     def has_depth(self) -> bool:
         return bool(self.depth)
+
+    def without_depth(self) -> PanopticDepthConfig:
+        return replace(self, depth="")
 
 
 PRESETS: dict[str, PanopticDepthConfig] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from .config import ThingsConfig
@@ -36,6 +36,9 @@ class RealtimePanopticConfig(ThingsConfig):
     @property
     def has_depth(self) -> bool:
         return self.depth
+
+    def without_depth(self) -> RealtimePanopticConfig:
+        return replace(self, depth=False)
 
 
 PRESETS: dict[str, RealtimePanopticConfig] = {
