@@ -6,7 +6,6 @@ Imports are inside, because conftest shows these fixtures to all tests.
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 
 import pytest
 
@@ -50,7 +49,7 @@ def export_preset(name, folder):
     """ONNX file of a preset with random weights."""
     from dps_perception.models.families import preset
 
-    return export_config(replace(preset(name), num_groups=1, auxiliary_semantic=False), name, folder)
+    return export_config(preset(name).for_inference(), name, folder)
 
 
 def export_small(folder, **options):
