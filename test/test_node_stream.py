@@ -315,9 +315,8 @@ def test_a_model_without_depth_publishes_what_it_has_and_says_so(rig):
         return predictor
 
     r = rig(load=load)
-    r.listen(
-        panoptic=Image, depth=Image, points=PointCloud2, depth_color=Image, markers=MarkerArray, stats=PipelineStats
-    )
+    made_of_depth = {"depth": Image, "depth_color": Image, "points": PointCloud2, "markers": MarkerArray}
+    r.listen(panoptic=Image, stats=PipelineStats, **made_of_depth)
     r.ready()
     for second in (1, 2):
         r.send(second)
