@@ -8,7 +8,8 @@ from dps_perception.errors import ConfigError
 from dps_perception.inference.backends.model_file import open_model
 from dps_perception.inference.backends.registry import open_backend
 from dps_perception.inference.export import ExportOptions, differences, export_onnx, random_image
-from dps_perception.labels import CITYSCAPES
+from dps_perception.inference.predictor import Predictor
+from dps_perception.labels import CITYSCAPES, pack
 from dps_perception.models.deformable import TAPS, DeformableConv
 from dps_perception.models.families import build, preset
 from dps_perception.models.panopticdepth import PanopticDepth, SemanticPyramid
@@ -157,6 +158,19 @@ def test_saved_weights_give_the_same_tensors(tmp_path):
     with torch.no_grad():
         expected, seen = network(image()), loaded.eval()(image())
     assert all(torch.equal(tensor, seen[name]) for name, tensor in expected.items())
+
+
+def test_a_predictor_of_the_weights_answers_on_the_images_own_grid(tmp_path):
+    network = stirred(tiny(max_depth_m=50.0))
+    with torch.no_grad():
+        network.positions.bias[8] += 9.0  # road everywhere
+        network.depth_kernels.weight.zero_()  # depth: the middle of the range
+    save_weights(tmp_path / "tiny.safetensors", network, info_of(network.config, (64, 96)))
+    predictor = Predictor.load(tmp_path / "tiny.safetensors", precision="fp32", device="cpu")
+    prediction = predictor.predict(random_image((70, 101))[0])
+    assert prediction.panoptic.shape == prediction.depth_m.shape == (70, 101)
+    assert (prediction.panoptic == pack(0, 0)).all()
+    np.testing.assert_allclose(prediction.depth_m, 25.0, rtol=1e-3)
 
 
 def test_onnx_runtime_gives_the_same_tensors(tmp_path):
