@@ -26,8 +26,9 @@ class DeformableConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         moved = self.offset(x)
-        offset, modulation = moved[:, : 2 * TAPS], moved[:, 2 * TAPS :].sigmoid()
-        return deform_conv2d(x, offset, self.weight.to(x.dtype), padding=1, mask=modulation)
+        offset, modulation = moved[:, : 2 * TAPS].float(), moved[:, 2 * TAPS :].float().sigmoid()
+        # The operator knows no bf16 and wants one type, whatever autocast made of each.
+        return deform_conv2d(x.float(), offset, self.weight.float(), padding=1, mask=modulation).to(moved.dtype)
 
 
 def deformable_stack(inputs: int, channels: int, depth: int, norm: str, deformable: bool) -> nn.Sequential:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..labels import VOID_PANOPTIC_ID, LabelSpace
+from ..labels import LabelSpace
 from ..types import OutputGrid, Prediction
 from . import plain_fusion
 from .fusion import Layers, OwnDepth, assemble
@@ -44,17 +44,17 @@ def fuse(
     """
     found = find_kernels(tensors, config)
     factor_m = config.max_depth_m * depth_scale
-    size = (grid.height, grid.width)
-    if not len(found.class_id):
-        void, nothing = np.full(size, VOID_PANOPTIC_ID, np.uint16), np.zeros(size, np.float32)
-        return Prediction(void, np.full(size, np.nan, np.float32), nothing, ())
-    masks = _convolved(found.mask, tensors["mask_embedding"])
+    embedding = tensors["mask_embedding"]
+    if len(found.class_id):
+        masks = _convolved(found.mask, embedding)
+    else:  # depth of the whole image is there all the same
+        masks = torch.zeros((1, *embedding.shape[-2:]), device=embedding.device)
     kept = keep(found, masks, label_space, thresholds, pixels=EMBEDDING_STRIDE**2 / (grid.scale_y * grid.scale_x))
     queries = kept.queries if len(kept.queries) else np.arange(len(masks))  # only depth is asked for
-    chosen = torch.as_tensor(queries, device=masks.device)
     dense = tensors["depth_embedding"][0].float().contiguous() if config.depth == DENSE else None
     own = None
-    if found.depth is not None:
+    if found.depth is not None and len(found.depth):
+        chosen = torch.as_tensor(queries, device=masks.device)
         own = instance_depth(found.depth[chosen], tensors["depth_embedding"], config.depth_normalisation)
     layers = Layers(masks, dense, None, False, grid, EMBEDDING_STRIDE, factor_m, own)
     return assemble(layers, queries, kept, label_space, replace(thresholds, mask=0.0, overlap=0.0, stuff_area_px=0))

@@ -139,8 +139,8 @@ class PanopticDepthCriterion:
             return embedding.sum() * 0
         logits = (torch.cat(kernels) @ embedding.flatten(1)).unflatten(1, embedding.shape[1:])
         valid = (target.valid.float() / FULL).flatten()
-        wanted = (target.masks.float() / FULL)[segments].flatten(1)
-        p, t = _on(logits[None], target.valid.shape)[0].flatten(1).sigmoid() * valid, wanted * valid
+        t = (target.masks.float() / FULL)[segments].flatten(1)  # void pixels belong to no mask
+        p = _on(logits[None], target.valid.shape)[0].flatten(1).sigmoid() * valid
         dice = 1 - 2 * (p * t).sum(1) / (p.square().sum(1) + t.square().sum(1) + 1e-4)
         return (torch.cat(weights) * dice).sum() / len(speakers)
 

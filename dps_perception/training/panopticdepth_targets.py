@@ -64,13 +64,13 @@ def level_targets(target: Targets, thing_classes: tuple[int, ...], num_classes: 
             draw(heat[index[class_id]], y, x, gaussian_radius(box_h / stride, box_w / stride))
             things.append(k)
             places.append(y * size[1] + x)
-        inside = _resized(masks, size)
+        inside = _middles(masks, stride // STRIDE)
         one_hot = F.one_hot(target.classes, num_classes).float() if classes else masks.new_zeros((0, num_classes))
         regions = (one_hot.T @ inside.flatten(1)).unflatten(1, size).clamp(max=1)
         found[level] = LevelTargets(
             heat,
             regions * (regions >= 0.5),
-            _resized(target.valid[None].float() / FULL, size)[0],
+            _middles(target.valid[None].float() / FULL, stride // STRIDE)[0],
             torch.tensor(things, dtype=torch.long, device=masks.device),
             torch.tensor(places, dtype=torch.long, device=masks.device),
             inside,
@@ -100,10 +100,14 @@ def draw(heat: Tensor, y: int, x: int, radius: float) -> None:
     heat[top:bottom, left:right] = torch.maximum(heat[top:bottom, left:right], spot)
 
 
-def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def _middles(maps: Tensor, cells: int) -> Tensor:
+    """What (N, h, w) say in the middle of each square of `cells` x `cells`; squares that reach beyond the image go on
+    as its edge does, where the network's maps have cells too."""
     if not len(maps):
-        return maps.new_zeros((0, *size))
-    return F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
+        return maps.new_zeros((0, *(math.ceil(n / cells) for n in maps.shape[1:])))
+    height, width = maps.shape[1:]
+    whole = F.pad(maps[None], (0, -width % cells, 0, -height % cells), mode="replicate")
+    return F.interpolate(whole, scale_factor=1 / cells, mode="bilinear", align_corners=False)[0]
 
 
 def _centres(masks: Tensor) -> list[tuple[float, float]]:
