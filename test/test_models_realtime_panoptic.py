@@ -171,7 +171,7 @@ def info_of(config):
     return ModelInfo("tiny", "realtime_panoptic_r18", config, CITYSCAPES, (64, 128), 100.0, 0.5, 88.0)
 
 
-@pytest.mark.parametrize("changes", SWITCHES)
+@pytest.mark.parametrize("changes", SWITCHES[-2:])
 def test_weights_files_give_the_same_outputs(changes, tmp_path):
     network, image = network_of(**changes), noise(64, 96)
     save_weights(tmp_path / "tiny.safetensors", network, info_of(network.config), torch.float32)

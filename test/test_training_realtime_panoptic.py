@@ -84,7 +84,7 @@ def test_the_smallest_of_the_boxes_that_hold_a_place():
     target = view((CAR, 0, 48, 0, 48), (PERSON, 8, 24, 8, 24))
     assert target.classes.tolist() == [CAR, ROAD, PERSON]  # things number 0 and 1
     assert places(target, [4, 12], [12], weakly=True).owner.tolist() == [0, 1]
-    assert places(target, [47, 48], [47], weakly=True).owner.tolist() == [0, -1]  # boxes are half-open
+    assert places(target, [47, 48], [47, 48], weakly=True).owner.tolist() == [0, -1, -1, -1]  # boxes are half-open
 
 
 def test_places_of_an_image_without_things():
