@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 from ..errors import ConfigError, nearest
 from ..labels import LabelSpace
-from .layers import NORMS
+from .layers import GROUP_CHANNELS, NORMS
 
 BACKBONES = ("resnet18", "resnet50", "swin_t", "swin_b")
 SIZE_MULTIPLE = 32
@@ -35,6 +35,8 @@ class NetworkConfig:
     LIMITS: ClassVar[Mapping[str, int]] = {"channels": 4096, "num_classes": 255, "max_depth_m": 10_000}
     """Largest values of the numbers: a damaged or hostile file must not ask for all memory; panoptic ids hold 255
     classes."""
+    WIDTHS: ClassVar[tuple[str, ...]] = ("channels",)
+    """Widths of what is normalised by `norm`."""
 
     backbone: str = "resnet50"
     channels: int = 256
@@ -56,6 +58,14 @@ class NetworkConfig:
                 raise ConfigError(f"{name} is {value}; it must be positive, and at most {most}")
             if isinstance(self.__dataclass_fields__[name].default, int) and not isinstance(value, int):
                 raise ConfigError(f"{name} is {value!r}; it must be a whole number")
+        for name in self.WIDTHS if self.norm == "group" else ():
+            if getattr(self, name) % GROUP_CHANNELS:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}; with norm 'group' it must be a multiple of {GROUP_CHANNELS}"
+                )
+        for name in (f.name for f in fields(self) if isinstance(f.default, bool)):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be true or false")
 
     @property
     def has_depth(self) -> bool:
@@ -110,7 +120,8 @@ class ThingsConfig(NetworkConfig):
         super().__post_init__()
         object.__setattr__(self, "thing_classes", tuple(self.thing_classes))  # JSON gives a list
         things = self.thing_classes
-        if not things or list(things) != sorted(set(things)) or not set(things) <= set(range(self.num_classes)):
+        known = all(type(c) is int and 0 <= c < self.num_classes for c in things)
+        if not things or not known or list(things) != sorted(set(things)):
             raise ConfigError(
                 f"thing_classes {list(things)}: they must be ascending class ids below {self.num_classes}, at least "
                 f"one; a label space without things is for family efficientdps"

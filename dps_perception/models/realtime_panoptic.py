@@ -58,8 +58,8 @@ class RealtimePanoptic(Network):
             outputs[f"box_classes_{number}"] = self.box_classes(meant[index])
             outputs[f"centreness_{number}"] = self.centreness(where)
             with full_precision(where.device):  # half a per cent of a distance is pixels of a large box
-                distances = self.scales[index] * self.boxes(where.to(self.boxes.weight.dtype))
-                outputs[f"boxes_{number}"] = distances.exp() * stride
+                logarithm = self.scales[index] * self.boxes(where.to(self.boxes.weight.dtype))
+                outputs[f"boxes_{number}"] = logarithm.exp() * stride
         if self.levelness is not None:
             outputs["levelness"] = self.levelness(_together(located, image, LEVELNESS_STRIDE))
         features = _together(meant, image, SEMANTIC_STRIDE)

@@ -27,6 +27,7 @@ class RealtimePanopticConfig(ThingsConfig):
 
     family: ClassVar[str] = "realtime_panoptic"
     LIMITS: ClassVar[Mapping[str, int]] = {**ThingsConfig.LIMITS, "semantic_channels": 4096}
+    WIDTHS: ClassVar[tuple[str, ...]] = (*ThingsConfig.WIDTHS, "semantic_channels")
 
     semantic_channels: int = 128
     two_towers: bool = True

@@ -60,10 +60,10 @@ def fuse(
     semantic = logits[0].softmax(0)
     sigma = SIGMA * thresholds.mask
     queries = _well_scored(find_queries(tensors, config), thresholds.score_things)
-    masks = _masks(dense_boxes(tensors, size)[0], semantic, queries, UNLIKELY * sigma)
+    on_processor = semantic.device.type == "cpu"
+    masks = _masks(dense_boxes(tensors, size)[0], semantic, queries, UNLIKELY * sigma, on_processor)
     uncovered = _uncovered((masks > sigma).cpu().numpy(), thresholds.overlap)
     alive = torch.as_tensor(uncovered, device=masks.device)
-    on_processor = masks.device.type == "cpu"
     found = _dense(masks[alive], semantic, grid, sigma, on_processor)
     if "depth_logits" in tensors:
         found = replace(found, depth=_depth(tensors["depth_logits"], found.owner, grid, on_processor))
@@ -88,9 +88,9 @@ def _well_scored(queries: Queries, least: float) -> Queries:
     return Queries(queries.boxes[enough], queries.class_id[enough], queries.score[enough])
 
 
-def _masks(dense: Tensor, semantic: Tensor, queries: Queries, least: float) -> Tensor:
+def _masks(dense: Tensor, semantic: Tensor, queries: Queries, least: float, on_processor: bool) -> Tensor:
     """Eq. 5 for all queries: (K, h, w), 0 where the class is less likely than `least`."""
-    if dense.device.type == "cpu":
+    if on_processor:
         masks = box_masks(dense.numpy(), semantic.numpy(), queries.boxes.numpy(), queries.class_id.numpy(), least)
         return torch.from_numpy(masks)
     likely = semantic[queries.class_id]

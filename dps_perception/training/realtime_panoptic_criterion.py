@@ -59,7 +59,6 @@ class Places:
     Attributes:
         owner: (n,) index of the thing each place belongs to, -1 background, -2 unknown.
         distances: (n, 4) to the edges of its box (Eq. 8), meaningful where owned.
-        centreness: (n,) Eq. 10.
     """
 
     owner: Tensor
@@ -67,6 +66,7 @@ class Places:
 
     @property
     def centreness(self) -> Tensor:
+        """(n,) Eq. 10."""
         left, top, right, bottom = self.distances.clamp(min=1e-6).unbind(1)
         across = torch.minimum(left, right) / torch.maximum(left, right)
         return (across * torch.minimum(top, bottom) / torch.maximum(top, bottom)).sqrt()
@@ -112,7 +112,12 @@ def places_of(target: Targets, things: Tensor, x: Tensor, y: Tensor, size: Seque
 
 
 class RealtimePanopticCriterion:
-    """Losses of a batch; `lap` is for a clock and not called: nothing is matched."""
+    """Losses of a batch; `lap` is for a clock and not called: nothing is matched.
+
+    The focal loss of the box classes is summed over all places and divided by the number of positives, as in FCOS, on
+    which the paper builds, per image. Divided by the number of all places, as the paper words it, it would hardly count
+    beside the other terms.
+    """
 
     def __init__(self, config: RealtimePanopticConfig, weights: RealtimePanopticLosses) -> None:
         self.config, self.weights = config, weights
@@ -138,7 +143,7 @@ class RealtimePanopticCriterion:
         class_index = torch.tensor([index[classes[k]] for k in things.tolist()], device=things.device).long()
         size = [n * STRIDE for n in target.valid.shape]
         boxes, centres, found = [], [], 0
-        classification = own["levelness" if self.config.levelness else "boxes_3"].new_zeros(())
+        classification = own["boxes_3"].new_zeros(())
         least = 0.0
         for level, stride in STRIDES.items():
             maps = own[f"boxes_{level}"]
