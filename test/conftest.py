@@ -1,6 +1,7 @@
 """Settings of every test process, made before anything imports rclpy, NumPy or torch."""
 
 import os
+import signal
 import sys
 import tempfile
 import zlib
@@ -28,6 +29,9 @@ os.environ.setdefault("HOME", os.environ["ROS_LOG_DIR"])
 os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the machine's few cores
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts jobs in the background; children inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import gc  # noqa: E402
 

@@ -179,6 +179,23 @@ def test_clean_up_while_another_is_built_frees_both(rig):
     assert value(r, "backend") == "onnxruntime"  # what the next configure takes
 
 
+def test_what_was_asked_for_before_a_clean_up_does_not_replace_what_runs_after_it(rig):
+    r = rig()
+    r.ready()
+    set_(r, backend="onnxruntime")
+    r.until(lambda: r.node.health.switching_to == "onnxruntime")
+    r.node.trigger_deactivate()
+    r.node.trigger_cleanup()
+    set_(r, backend="torch")
+    r.node.trigger_configure()
+    r.node.trigger_activate()
+    gate("onnxruntime").set()
+    r.until(lambda: len(r.loaded) == 3 and not r.node.health.switching_to)
+    assert r.node._pipeline.predictor.backend_name == "torch"
+    assert [p.backend_name for p in r.loaded if not p.closed] == ["torch"]
+    assert not r.node.health.switch_error
+
+
 def test_shutdown_waits_for_what_is_built(rig):
     """A process that ends in the middle of it is aborted."""
     r = rig()

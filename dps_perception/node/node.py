@@ -30,7 +30,7 @@ from .memory import search_all_again, spare_what_is_there
 from .parameters import KINDS, Parameters, changed, declare
 from .pipeline import Decoded, Job, LoadPredictor, Pipeline, Predicted, load_predictor
 from .recovery import Recovery
-from .switching import SWITCHED, Outcome, Switcher, named, validate, wish
+from .switching import GONE, SWITCHED, Outcome, Switcher, named, validate, wish
 from .throttle import Throttle
 from .worker import Counts, Worker
 
@@ -172,6 +172,7 @@ class DpsNode(LifecycleNode):
             self.get_logger().error(f"the frames in work did not end within {DRAIN_S:g} s")
 
     def _release(self) -> None:
+        self._switcher.give_up()
         worker, pipeline = self._worker, self._pipeline
         self._worker = self._pipeline = self._running = None
         if worker is not None:
@@ -255,14 +256,14 @@ class DpsNode(LifecycleNode):
 
         def swap() -> Predictor:
             if pipeline is None or pipeline is not self._pipeline:
-                raise BackendError("the node was cleaned up meanwhile")
+                raise BackendError(GONE)
             old, pipeline.predictor, self._running = pipeline.predictor, predictor, parameters
             return old
 
         try:
             return worker.call(swap).result() if worker is not None else swap()
         except RuntimeError as error:  # the worker was closed meanwhile
-            raise BackendError(f"the node was cleaned up meanwhile ({error})") from error
+            raise BackendError(f"{GONE} ({error})") from error
 
     def _on_switched(self, outcome: Outcome) -> None:
         if self.executor is None:

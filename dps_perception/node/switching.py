@@ -22,6 +22,7 @@ Build = Callable[[Parameters, Progress], Predictor]
 Swap = Callable[[Predictor, Parameters], Predictor]
 SWITCHED = tuple(name for name, (_, spec) in specs().items() if spec.when == SWITCH)
 SUPERSEDED = "a newer change came first"
+GONE = "the node was cleaned up meanwhile"
 
 
 def wish(parameters: Parameters) -> tuple[object, ...]:
@@ -85,6 +86,7 @@ class Switcher:
         self._asked: tuple[Parameters, Future[Outcome]] | None = None
         self._thread: Thread | None = None
         self._closing = False
+        self._lives = 0
 
     def ask(self, parameters: Parameters) -> Future[Outcome]:
         """Switch to these; what was asked for before and has not been swapped in yet is given up."""
@@ -98,6 +100,14 @@ class Switcher:
         if older is not None:
             older[1].set_result(Outcome(older[0], SUPERSEDED, 0.0))
         return future
+
+    def give_up(self) -> None:
+        """What runs is gone: nothing that was asked for meanwhile may replace what runs next."""
+        with self._lock:
+            older, self._asked = self._asked, None
+            self._lives += 1
+        if older is not None:
+            older[1].set_result(Outcome(older[0], GONE, 0.0))
 
     def close(self, timeout_s: float) -> bool:
         """Wait until what is being built is ready or next reports its progress; False where it takes longer.
@@ -117,13 +127,14 @@ class Switcher:
                     self._thread = None
                     return
                 (parameters, future), self._asked = self._asked, None
+                life = self._lives
             began = time.monotonic()
-            failure = self._switch(parameters)
+            failure = self._switch(parameters, life)
             outcome = Outcome(parameters, failure, time.monotonic() - began)
             with self._lock:  # before anybody hears of the outcome
                 if self._asked is None:
                     self._health.switching_to = ""
-            if failure != SUPERSEDED:
+            if failure not in (SUPERSEDED, GONE):
                 self._health.switch_error = f"{named(parameters)}: {failure}" if failure else ""
                 self._ended(outcome)
             future.set_result(outcome)
@@ -133,14 +144,14 @@ class Switcher:
             raise BackendError("the node ends")
         self._progress(text)
 
-    def _switch(self, parameters: Parameters) -> str:
+    def _switch(self, parameters: Parameters, life: int) -> str:
         try:
             new = self._build(parameters, self._report)
         except Exception as error:  # whatever it is, the old model goes on
             return str(error) or type(error).__name__
-        if self._asked is not None:
+        if self._asked is not None or life != self._lives:
             new.close()
-            return SUPERSEDED
+            return SUPERSEDED if life == self._lives else GONE
         try:
             old = self._swap(new, parameters)
         except BackendError as error:
