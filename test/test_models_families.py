@@ -13,7 +13,7 @@ from dps_perception.errors import ConfigError, ModelLoadError
 from dps_perception.inference.predictor import Predictor
 from dps_perception.labels import CITYSCAPES, ClassInfo, LabelSpace
 from dps_perception.models.families import FAMILIES, PRESETS, build, family_of, preset, warm_up
-from dps_perception.models.weights import ModelInfo, find_weights, load_weights, save_weights
+from dps_perception.models.weights import ModelInfo, find_weights, load_weights, read_info, save_weights
 from dps_perception.training import cli as training
 from dps_perception.training.objectives import OBJECTIVES, losses_of
 
@@ -134,3 +134,13 @@ def test_families_side_by_side(weights, tmp_path, capsys):
     assert "PanopticDepth" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="--images 0"):
         benchmark.command(["--families", "--images", "0"])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_shipped_weights_of_a_family_go_by_its_name(family):
+    path = find_weights(family)
+    info = read_info(path)
+    assert info.family == family
+    assert info.model_id == f"{family}_r18_street"
+    assert info.scores["val_pq"] > 0
+    assert path.stat().st_size < 40e6
