@@ -21,9 +21,10 @@ setup:
 	@command -v $(PYTHON) >/dev/null || { echo "set-up: no Python found; apt install python3.11 python3.11-dev" >&2; exit 1; }
 	@$(PYTHON) tools/setup_env.py
 
-# IMAGES: a folder of images or a video of your own. DEMO_ARGS: see .venv/bin/dps_demo --help.
+# IMAGES: a folder of images or a video of your own. FAMILY: efficientdps, panopticdepth or realtime_panoptic.
+# DEMO_ARGS: see .venv/bin/dps_demo --help.
 demo: setup
-	@$(BIN)/dps_demo $(if $(IMAGES),--images "$(IMAGES)") $(DEMO_ARGS)
+	@$(BIN)/dps_demo $(if $(IMAGES),--images "$(IMAGES)") $(if $(FAMILY),--weights "$(FAMILY)") $(DEMO_ARGS)
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -54,7 +54,7 @@ ARGUMENTS = [
     ),
     argument("separate", "false", "a node for each of several cameras, named after it, instead of one for all", YES_NO),
     argument("params_file", str(CONFIG / "dps.yaml"), "YAML file with the node's parameters, as config/dps.yaml"),
-    argument("weights", "", f"weights file (.safetensors), or name of shipped weights; {FROM_FILE}"),
+    argument("weights", "", f"weights file (.safetensors), name of shipped weights, or of a family; {FROM_FILE}"),
     argument("device", "", f"auto, cpu, cuda or cuda:<number>; {FROM_FILE}"),
     argument("precision", "", f"arithmetic of the network; {FROM_FILE}", ["", "auto", "fp32", "bf16", "fp16"]),
     argument("image_transport", "", f"type of the image topic; {FROM_FILE}", ["", "auto", "raw", "compressed"]),

@@ -52,7 +52,9 @@ ARGUMENTS = [
         "clock", str(CLOCK_HZ), "how often a second the time of the recording comes on /clock; the node runs on it"
     ),
     argument("params_file", f"{SHARE}/config/dps.yaml", "YAML file with the node's parameters, as config/dps.yaml"),
-    argument("weights", "", "weights file (.safetensors), or name of shipped weights; empty: from params_file"),
+    argument(
+        "weights", "", "weights file (.safetensors), shipped weights or a family by name; empty: from params_file"
+    ),
     argument("rviz", "true", "open RViz with all outputs", YES_NO),
     argument("rviz_frame", "camera_optical_frame", "RViz's fixed frame: the frame_id of the images, or one TF knows"),
     argument("view", "", "file for the Rerun viewer (.rrd) to write all outputs to; empty: none"),

@@ -6,7 +6,6 @@ Imports are inside, because conftest shows these fixtures to all tests.
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 
 import pytest
 
@@ -48,14 +47,14 @@ def small_dynamic_onnx(tmp_path_factory):
 
 def export_preset(name, folder):
     """ONNX file of a preset with random weights."""
-    from dps_perception.models.config import preset
+    from dps_perception.models.families import preset
 
-    return export_config(replace(preset(name), num_groups=1, auxiliary_semantic=False), name, folder)
+    return export_config(preset(name).for_inference(), name, folder)
 
 
 def export_small(folder, **options):
     """ONNX file of a small network with random weights."""
-    from dps_perception.models.config import EfficientDPSConfig
+    from dps_perception.models.efficientdps_config import EfficientDPSConfig
 
     config = EfficientDPSConfig(backbone="resnet18", channels=8, num_queries=6, num_groups=1)
     return export_config(config, "-".join(["small", *options]), folder, **options)
@@ -70,7 +69,7 @@ def export_config(config, name, folder, **options):
     from dps_perception.models.weights import ModelInfo
 
     torch.manual_seed(0)
-    info = ModelInfo(name, "efficientdps", name, config, CITYSCAPES, SIZE, 100.0, 0.5, 88.0, weights_sha256="ab" * 32)
+    info = ModelInfo(name, name, config, CITYSCAPES, SIZE, 100.0, 0.5, 88.0, weights_sha256="ab" * 32)
     export_onnx(EfficientDPS(config).eval(), info, ExportOptions(SIZE, **options), folder / f"{name}.onnx")
     return folder / f"{name}.onnx"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from dps_perception.labels import CITYSCAPES
-from dps_perception.models.config import EfficientDPSConfig
 from dps_perception.models.efficientdps import EfficientDPS
+from dps_perception.models.efficientdps_config import EfficientDPSConfig
 from dps_perception.models.weights import ModelInfo, save_weights
 
 
@@ -21,7 +21,6 @@ def write_small_weights(path: Path) -> Path:
         network.class_head[-1].bias += 4
     info = ModelInfo(
         model_id="small",
-        family="efficientdps",
         preset="efficientdps_r18",
         config=config,
         label_space=CITYSCAPES,

@@ -14,7 +14,8 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from dps_perception.errors import ConfigError, ModelLoadError
 from dps_perception.labels import CITYSCAPES, VOID_PANOPTIC_ID
-from dps_perception.models.fusion import FusionThresholds
+from dps_perception.models.efficientdps_config import EfficientDPSConfig
+from dps_perception.models.segments import FusionThresholds
 from dps_perception.models.weights import ModelInfo
 from dps_perception.node.encode import Encoder
 from dps_perception.types import Prediction, Segment
@@ -24,7 +25,7 @@ ROAD, SKY, CAR = 0, 10, 13
 
 def model_info(model_id="fake"):
     return ModelInfo(
-        model_id=model_id, family="efficientdps", preset="fake", config=None, label_space=CITYSCAPES,
+        model_id=model_id, preset="fake", config=EfficientDPSConfig(), label_space=CITYSCAPES,
         input_size=(32, 64), focal_px=50.0, min_depth_m=0.5, max_depth_m=80.0, weights_sha256="ab" * 32,
     )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Multiply-adds, peaks and shares; evaluation beside the usual loops; how time grows."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,7 +123,7 @@ def test_growth_of_time_is_measured_and_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(scale, "SIZES", ((32, 64), (64, 64), (64, 128)))
     monkeypatch.setattr(scale, "QUERIES", (4, 8))
     monkeypatch.setattr(scale, "SEGMENTS", (2, 5))
-    monkeypatch.setattr(scale, "preset", lambda name: TINY)
+    monkeypatch.setattr(scale, "preset", lambda name, **changes: replace(TINY, **changes))
     monkeypatch.setattr(run, "AFTER_SIZE", (64, 128))
     monkeypatch.setattr(run, "_street", lambda size: Sample(np.zeros((*size, 3), np.uint8), None, None, None, ""))
     monkeypatch.setattr(scoring, "pairs", lambda number, size: [random_pair(seed) for seed in range(number)])

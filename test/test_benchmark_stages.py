@@ -18,7 +18,7 @@ from dps_perception.errors import ConfigError
 from dps_perception.inference.backends.engine_cache import FOLDER_VARIABLE
 from dps_perception.inference.machine import differences
 from dps_perception.labels import CITYSCAPES
-from dps_perception.models.config import EfficientDPSConfig
+from dps_perception.models.efficientdps_config import EfficientDPSConfig
 from dps_perception.types import Sample
 
 TINY = EfficientDPSConfig(backbone="resnet18", channels=8, num_queries=6, num_groups=1)

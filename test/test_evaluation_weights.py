@@ -25,8 +25,8 @@ from dps_perception.inference.score_files import pair_files, score_files
 from dps_perception.inference.score_weights import require_label_space, score_weights
 from dps_perception.inference.sources import FolderSource, StreetSource, open_source
 from dps_perception.labels import CITYSCAPES, ClassInfo, LabelSpace, pack
-from dps_perception.models.config import preset
 from dps_perception.models.efficientdps import EfficientDPS
+from dps_perception.models.families import preset
 from dps_perception.models.weights import ModelInfo, save_weights
 from dps_perception.types import Prediction, Sample
 
@@ -160,7 +160,7 @@ def weights(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     config = preset("efficientdps_r18", channels=16, num_groups=1, num_queries=8)
     torch.manual_seed(0)
-    info = ModelInfo("tiny", "efficientdps", "efficientdps_r18", config, CITYSCAPES, (32, 64), 60.0, 1.0, 88.0)
+    info = ModelInfo("tiny", "efficientdps_r18", config, CITYSCAPES, (32, 64), 60.0, 1.0, 88.0)
     save_weights(path, EfficientDPS(config), info)
     return path
 

@@ -5,8 +5,9 @@ import torch
 
 from dps_perception.benchmark import cli, count
 from dps_perception.errors import ConfigError
-from dps_perception.models.config import EfficientDPSConfig, preset
 from dps_perception.models.efficientdps import EfficientDPS, QueryNetwork
+from dps_perception.models.efficientdps_config import EfficientDPSConfig
+from dps_perception.models.families import preset
 
 # Parameters (M) and multiply-adds (G) of the reference configuration, worked out from the paper's tables I and II.
 REFERENCE = [

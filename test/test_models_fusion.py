@@ -7,7 +7,10 @@ from dps_perception.errors import ConfigError
 from dps_perception.kernels.fusion_rows import fuse_rows, label_rows, mean_probability
 from dps_perception.labels import CITYSCAPES
 from dps_perception.models import fusion
-from dps_perception.models.fusion import FusionThresholds, fuse, warm_up
+from dps_perception.models.efficientdps_config import EfficientDPSConfig
+from dps_perception.models.efficientdps_fusion import fuse
+from dps_perception.models.families import warm_up
+from dps_perception.models.segments import FusionThresholds
 from dps_perception.types import OutputGrid
 
 ROAD, SKY, CAR, PERSON = 0, 10, 13, 11
@@ -31,7 +34,8 @@ def make(queries, height=4, width=8):
 
 
 def run(tensors, grid=GRID, max_depth_m=88.0, depth_scale=1.0, **thresholds):
-    return fuse(tensors, CITYSCAPES, FusionThresholds(**thresholds), grid, 8, max_depth_m, depth_scale)
+    config = EfficientDPSConfig(max_depth_m=max_depth_m)
+    return fuse(tensors, config, CITYSCAPES, FusionThresholds(**thresholds), grid, depth_scale)
 
 
 def halves(left, right, height=4, width=8):
@@ -167,7 +171,7 @@ def test_thresholds_are_checked():
 
 
 def test_warm_up_compiles_all_that_an_image_needs():
-    warm_up(CITYSCAPES, torch.device("cpu"))
+    warm_up(EfficientDPSConfig(backbone="resnet18", num_queries=4), CITYSCAPES, torch.device("cpu"))
     before = [len(each.signatures) for each in (fuse_rows, label_rows, mean_probability)]
     assert min(before) > 0
     run(make([(ROAD, 0.9, halves(9.0, -9.0), 0.0), (CAR, 0.9, halves(-9.0, 9.0), 1.0)]))

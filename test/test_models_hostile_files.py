@@ -15,7 +15,7 @@ from dps_perception.errors import DpsError, ModelLoadError
 from dps_perception.inference.backends.model_file import open_model
 from dps_perception.inference.predictor import Predictor
 from dps_perception.labels import CITYSCAPES
-from dps_perception.models.config import EfficientDPSConfig
+from dps_perception.models.efficientdps_config import EfficientDPSConfig
 from dps_perception.models.weights import METADATA_KEY
 from dps_perception.training.initialise import read_start
 

@@ -11,9 +11,9 @@ from dps_perception.inference.backends.devices import pick_device, pick_precisio
 from dps_perception.inference.backends.torch_backend import fold_batch_norms
 from dps_perception.inference.predictor import Predictor
 from dps_perception.labels import CITYSCAPES, ClassInfo, LabelSpace
-from dps_perception.models.config import EfficientDPSConfig
 from dps_perception.models.efficientdps import EfficientDPS
-from dps_perception.models.fusion import FusionThresholds
+from dps_perception.models.efficientdps_config import EfficientDPSConfig
+from dps_perception.models.segments import FusionThresholds
 from dps_perception.models.weights import METADATA_KEY, ModelInfo, find_weights, load_weights, save_weights
 
 CONFIG = EfficientDPSConfig(
@@ -24,7 +24,7 @@ CONFIG = EfficientDPSConfig(
 
 def info(**changes):
     values = dict(
-        model_id="tiny", family="efficientdps", preset="efficientdps_r18", config=CONFIG, label_space=CITYSCAPES,
+        model_id="tiny", preset="efficientdps_r18", config=CONFIG, label_space=CITYSCAPES,
         input_size=(64, 128), focal_px=100.0, min_depth_m=0.5, max_depth_m=88.0, training={"steps": 0},
     )  # fmt: skip
     return ModelInfo(**{**values, **changes})

@@ -10,7 +10,7 @@ from rclpy.parameter import Parameter
 
 from dps_perception.errors import ConfigError
 from dps_perception.labels import CITYSCAPES
-from dps_perception.models.fusion import FusionThresholds
+from dps_perception.models.segments import FusionThresholds
 from dps_perception.node.node import DpsNode
 from dps_perception.node.parameters import Parameters, changed, specs
 

@@ -22,8 +22,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from dps_msgs.msg import PanopticInfo, PipelineStats
 from dps_perception import cli
 from dps_perception.labels import CITYSCAPES, ClassInfo, LabelSpace
-from dps_perception.models.config import EfficientDPSConfig
 from dps_perception.models.efficientdps import EfficientDPS
+from dps_perception.models.efficientdps_config import EfficientDPSConfig
 from dps_perception.models.weights import METADATA_KEY, ModelInfo, save_weights
 from dps_perception.node import main
 from dps_perception.node.encode import OUTPUTS
@@ -44,7 +44,7 @@ def write_tiny(path, label_space=CITYSCAPES):
         network.train()(torch.randint(0, 256, (2, 64, 128, 3), dtype=torch.uint8))
         network.class_head[-1].bias += 4  # every query becomes a segment
     info = ModelInfo(
-        model_id="tiny", family="efficientdps", preset="efficientdps_r18", config=config, label_space=label_space,
+        model_id="tiny", preset="efficientdps_r18", config=config, label_space=label_space,
         input_size=(64, 128), focal_px=100.0, min_depth_m=0.5, max_depth_m=88.0,
         training={"config": {"data": {"root": "data/street"}}},
     )  # fmt: skip

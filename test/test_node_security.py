@@ -10,7 +10,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage
 
 from dps_perception.errors import ConfigError
-from dps_perception.models.weights import DEFAULT_WEIGHTS
+from dps_perception.models.weights import shipped_weights
 from dps_perception.node.weights_folder import check_folder
 
 POLICY = Path(__file__).resolve().parent.parent / "config" / "sros2" / "dps_policy.xml"
@@ -93,7 +93,8 @@ def test_weights_outside_of_their_folder_are_refused(tmp_path):
     folder = str(inside.parent)
     check_folder(str(inside), folder)
     check_folder("", folder)
-    check_folder(DEFAULT_WEIGHTS, folder)
+    for name in (*shipped_weights(), "panopticdepth"):
+        check_folder(name, folder)
     check_folder(str(outside), "")
     for name in (outside, link, inside.parent / ".." / "b.safetensors", tmp_path / "models2" / "c.onnx", "/etc/passwd"):
         with pytest.raises(ConfigError, match=rf"weights_folder={folder}"):

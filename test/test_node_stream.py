@@ -1,12 +1,15 @@
 """Frames through the node, with a predictor whose answers are known: outputs, live changes, bad input, faults."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from node_fakes import CAR, ROAD, camera_info, image, overrides
+from node_fakes import CAR, ROAD, FakePredictor, camera_info, image, overrides
 from node_rig import rigs
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from visualization_msgs.msg import MarkerArray
 
 from dps_msgs.msg import InstanceArray, PanopticInfo, PipelineStats
 from dps_perception.kernels.cloud import POINT_DTYPE
@@ -303,3 +306,23 @@ def test_an_empty_frame_id_is_warned_about(rig):
     r.send(1, frame_id="")
     r.until(lambda: r.got["panoptic"])
     assert r.warnings[0][0] == "frame_id"
+
+
+def test_a_model_without_depth_publishes_what_it_has_and_says_so(rig):
+    def load(weights="", **settings):
+        predictor = FakePredictor(weights, **settings)
+        predictor.model = replace(predictor.model, config=predictor.model.config.without_depth())
+        return predictor
+
+    r = rig(load=load)
+    made_of_depth = {"depth": Image, "depth_color": Image, "points": PointCloud2, "markers": MarkerArray}
+    r.listen(panoptic=Image, stats=PipelineStats, **made_of_depth)
+    r.ready()
+    for second in (1, 2):
+        r.send(second)
+        r.until(lambda second=second: r.stamps("stats")[-1:] == [second])
+    assert r.stamps("panoptic") == [1, 2]
+    assert not any(r.got[name] for name in made_of_depth)
+    said = [text for kind, text in r.warnings if kind == "no depth"]
+    assert said
+    assert "~/depth, ~/depth_color, ~/points, ~/markers stay silent" in said[0]

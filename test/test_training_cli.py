@@ -14,8 +14,8 @@ from dps_perception.data.dvps import write_sample
 from dps_perception.errors import ConfigError, ModelLoadError, TrainingError
 from dps_perception.inference.predictor import Predictor
 from dps_perception.labels import CITYSCAPES, pack
-from dps_perception.models.config import preset
 from dps_perception.models.efficientdps import EfficientDPS
+from dps_perception.models.families import preset
 from dps_perception.models.weights import default_weights, load_weights
 from dps_perception.training import cli
 from dps_perception.training.initialise import Start, initialise, read_start
@@ -162,7 +162,7 @@ def test_learning_lowers_the_loss(folder, tmp_path):
         (["--run.output", "/proc/no/run"], "run.output '/proc/no/run' can't be written"),
         (["--run.seed", "-1"], "run.seed is -1; it must be within 0..4294967295"),
         (["--optimizer.schedule_steps", "-1"], "optimizer.schedule_steps is -1; it must be 0 or more"),
-        (["--model.changes", "{num_classes: 5}"], "num_classes is 19 by label space 'cityscapes'"),
+        (["--model.changes", "{num_classes: 5}"], "num_classes comes from label space 'cityscapes' (19 classes)"),
         (["--data.focal_px", "0"], "data.focal_px is 0.0; it must be positive"),
         (["--loss.depth", "-1"], "loss.depth is -1.0; it must be 0 or more"),
         (["--optimizer.milestones", "[0.5,40]"], "optimizer.milestones is (0.5, 40.0); it must be within 0..1"),

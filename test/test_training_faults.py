@@ -11,8 +11,9 @@ from dps_perception.data.dvps import LABELS
 from dps_perception.errors import ModelLoadError, TrainingError
 from dps_perception.labels import CITYSCAPES, ClassInfo, LabelSpace
 from dps_perception.models.backbones import build_backbone
-from dps_perception.models.config import BACKBONES, preset
+from dps_perception.models.config import BACKBONES
 from dps_perception.models.efficientdps import EfficientDPS
+from dps_perception.models.families import preset
 from dps_perception.models.weights import load_weights
 from dps_perception.training import cli
 from dps_perception.training.criterion import Criterion

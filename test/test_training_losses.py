@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from dps_perception.models.config import EfficientDPSConfig
+from dps_perception.models.efficientdps_config import EfficientDPSConfig
 from dps_perception.training.criterion import Criterion, LossWeights, sample
 from dps_perception.training.guidance import boundary_triplet, depth_continuity
 from dps_perception.training.losses import depth_loss, focal_loss, mask_losses, semantic_loss
@@ -82,6 +82,7 @@ def two_segment_targets():
         classes=torch.tensor([1, 0]),
         masks=masks,
         valid=torch.full((4, 4), 16, dtype=torch.uint8),
+        boxes=torch.tensor([[0.0, 0, 8, 16], [8, 0, 16, 16]]),
         segment=segment,
         depth_m=torch.where(segment == 0, 10.0, 20.0),
         semantic=1 - segment,
@@ -135,6 +136,7 @@ def test_criterion_without_any_target_still_has_a_gradient():
         classes=torch.zeros(0, dtype=torch.int64),
         masks=torch.zeros(0, 4, 4, dtype=torch.uint8),
         valid=torch.zeros(4, 4, dtype=torch.uint8),
+        boxes=torch.zeros(0, 4),
         segment=torch.full((4, 4), -1),
         depth_m=torch.full((4, 4), math.nan),
         semantic=torch.full((4, 4), 255),
@@ -185,6 +187,7 @@ def unlabelled(depth_m):
         classes=torch.zeros(0, dtype=torch.int64),
         masks=torch.zeros(0, 4, 4, dtype=torch.uint8),
         valid=torch.zeros(4, 4, dtype=torch.uint8),
+        boxes=torch.zeros(0, 4),
         segment=torch.full((4, 4), -1),
         depth_m=depth_m,
         semantic=torch.full((4, 4), 255),

@@ -9,10 +9,11 @@ from dps_perception.data.street.dataset import FolderJob
 from dps_perception.errors import ConfigError
 from dps_perception.inference import evaluate
 from dps_perception.labels import CITYSCAPES
-from dps_perception.models.config import preset
 from dps_perception.models.efficientdps import EfficientDPS
+from dps_perception.models.families import preset
 from dps_perception.models.weights import ModelInfo, load_weights, save_weights
 from dps_perception.training.config import RunSettings
+from dps_perception.training.criterion import LossWeights
 from dps_perception.training.memory import estimate
 from dps_perception.training.processes import plan
 from dps_perception.training.speed import StepClock
@@ -39,7 +40,7 @@ def test_two_processes_train_and_score_exactly_like_one(tmp_path):
 
 def test_evaluation_by_torchrun_is_exactly_that_of_one_process(tmp_path, network):
     data, weights = rig.write_folder(tmp_path / "data"), tmp_path / "tiny.safetensors"
-    info = ModelInfo("tiny", "efficientdps", "x", network.config, CITYSCAPES, (64, 64), 70.0, 0.5, 88.0)
+    info = ModelInfo("tiny", "x", network.config, CITYSCAPES, (64, 64), 70.0, 0.5, 88.0)
     save_weights(weights, network, info)
     argv = [str(data), "--split", "val", "--weights", str(weights), "--device", "cpu", "--json"]
     evaluate.command([*argv, str(tmp_path / "one.json")])
@@ -90,8 +91,8 @@ def test_sync_batchnorm_is_for_several_gpus(network):
 
 
 def test_memory_estimate_counts_what_is_known(network):
-    config = network.config
-    one, two = (estimate(config, batch, (64, 64), 64, half=False, averaged=False) for batch in (1, 2))
+    config, weights = network.config, LossWeights(points=64)
+    one, two = (estimate(config, weights, batch, (64, 64), half=False, averaged=False) for batch in (1, 2))
     parameters = sum(4 * p.numel() for p in network.parameters())
     assert one.gradients == parameters
     assert one.optimizer == 2 * parameters
@@ -99,7 +100,7 @@ def test_memory_estimate_counts_what_is_known(network):
     # The stem's output alone is 64 channels of 32x32; all of the forward pass grows with the batch.
     assert one.activations > 4 * 64 * 32 * 32
     assert two.activations == pytest.approx(2 * one.activations, rel=0.02)
-    half = estimate(config, 1, (64, 64), 64, half=True, averaged=True)
+    half = estimate(config, weights, 1, (64, 64), half=True, averaged=True)
     assert (
         half.activations - parameters / 2 < one.activations
     )  # autocast keeps a copy of the weights with two bytes each

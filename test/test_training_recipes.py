@@ -9,7 +9,7 @@ import yaml
 from dataset_fixtures import write_cityscapes, write_cityscapes_dvps, write_coco, write_mapillary, write_semkitti
 from dataset_fixtures_bag import write_lidar_bag
 
-from dps_perception.models.config import preset
+from dps_perception.models.families import preset
 from dps_perception.models.weights import default_weights, load_weights
 from dps_perception.training import cli
 
@@ -29,17 +29,37 @@ CHAIN = [
     "paper_4_cityscapes_dps",
 ]
 KITTI_CHAIN = ["paper_1_coco", "paper_3_semkitti", "paper_4_semkitti_dps"]
+PANOPTICDEPTH_CHAIN = [
+    "paper_panopticdepth_1_cityscapes",
+    "paper_panopticdepth_2_cityscapes_full",
+    "paper_panopticdepth_3_cityscapes_dps",
+]
+REALTIME_CHAIN = ["paper_realtime_panoptic_cityscapes"]
+CHAINS = {
+    "efficientdps-cityscapes": CHAIN,
+    "efficientdps-semkitti": KITTI_CHAIN,
+    "panopticdepth": PANOPTICDEPTH_CHAIN,
+    "realtime_panoptic": REALTIME_CHAIN,
+}
+SMALLER = {
+    "efficientdps": ["--model.preset=efficientdps_r18", "--model.changes.num_groups=2"],
+    "panopticdepth": ["--model.preset=panopticdepth_r18"],
+    "realtime_panoptic": ["--model.preset=realtime_panoptic_r18", "--model.changes.depth=false"],
+}
 SMALL = [
-    "--model.preset=efficientdps_r18", "--model.changes.channels=16", "--model.changes.num_groups=2",
-    "--data.input_size=[64,128]", "--data.workers=0", "--optimizer.batch_size=2", "--optimizer.accumulate=1",
-    "--optimizer.steps=1", "--optimizer.warmup_steps=1", "--run.devices=1", "--run.accelerator=cpu",
-    "--run.precision=32-true", "--run.validate_every=1", "--run.pictures=0",
+    "--model.changes.channels=16", "--data.input_size=[64,128]", "--data.workers=0", "--optimizer.batch_size=2",
+    "--optimizer.accumulate=1", "--optimizer.steps=1", "--optimizer.warmup_steps=1", "--run.devices=1",
+    "--run.accelerator=cpu", "--run.precision=32-true", "--run.validate_every=1", "--run.pictures=0",
 ]  # fmt: skip
 
 
+def family_of(name):
+    return next((family for family in ("panopticdepth", "realtime_panoptic") if family in name), "efficientdps")
+
+
 def one_step(name, root, output, *more):
-    config = cli.parse(["--config", str(CONFIGS / f"{name}.yaml"), *SMALL, f"--data.root={root}",
-                        f"--run.output={output}", *more])  # fmt: skip
+    config = cli.parse(["--config", str(CONFIGS / f"{name}.yaml"), *SMALLER[family_of(name)], *SMALL,
+                        f"--data.root={root}", f"--run.output={output}", *more])  # fmt: skip
     return cli.train(config)
 
 
@@ -50,7 +70,7 @@ def backbone(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("chain", [CHAIN, KITTI_CHAIN], ids=["cityscapes", "semkitti"])
+@pytest.mark.parametrize("chain", CHAINS.values(), ids=list(CHAINS))
 def test_the_papers_stages_make_a_step_each_and_hand_on_their_weights(chain, tmp_path, backbone, capsys):
     before = None
     for name in chain:
@@ -63,15 +83,17 @@ def test_the_papers_stages_make_a_step_each_and_hand_on_their_weights(chain, tmp
         network, info = load_weights(one_step(name, root, output, start))
         report = capsys.readouterr().out
         assert "tensors taken over" in report
-        assert network.config.depth == ("dps" in name)
+        assert network.config.has_depth == ("dps" in name)
+        assert info.family == family_of(name)
         assert info.training["steps"] == 1
         before = output
-    assert "depth_map" in report  # what the last stage adds is fresh, and the report says so
-    assert "fresh" in report
+    if network.config.has_depth:  # what the last stage adds is fresh, and the report says so
+        assert "fresh" in report
+        assert {"efficientdps": "depth_map", "panopticdepth": "depth_tower"}[info.family] in report
     assert len(info.training["earlier_stages"]) == len(chain) - 1
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("paper_*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("paper_[0-9]*.yaml")), ids=lambda p: p.stem)
 def test_the_papers_numbers(path):
     config = cli.parse(["--config", str(path)])
     assert (config.optimizer.learning_rate, config.optimizer.weight_decay) == (5e-5, 0.05)
@@ -88,6 +110,39 @@ def test_the_papers_numbers(path):
         loss = config.loss
         assert (loss.classification, loss.bce, loss.dice, loss.depth) == (2.0, 5.0, 2.0, 1.0)
         assert (loss.points, loss.focus, loss.boundary_triplet, loss.depth_continuity) == (0, 0, 0, 0)
+
+
+def images_a_step(config):
+    return config.optimizer.batch_size * config.optimizer.accumulate * config.run.devices
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "rate", "images", "size"),
+    [
+        ("paper_panopticdepth_1_cityscapes", 130000, 1e-4, 32, (512, 1024)),
+        ("paper_panopticdepth_2_cityscapes_full", 10000, 1e-5, 8, (1024, 2048)),
+        ("paper_panopticdepth_3_cityscapes_dps", 10000, 1e-4, 8, (1024, 2048)),
+    ],
+)
+def test_the_numbers_of_panopticdepth(name, steps, rate, images, size):
+    config = cli.parse(["--config", str(CONFIGS / f"{name}.yaml")])
+    optimizer = config.optimizer
+    assert (optimizer.name, optimizer.schedule, optimizer.steps, optimizer.learning_rate) == (
+        "adam", "poly", steps, rate,
+    )  # fmt: skip
+    assert (images_a_step(config), tuple(config.data.input_size)) == (images, size)
+    assert (config.model.freeze != ()) == config.model.frozen_batch_norms == (steps == 10000)
+    loss = config.panopticdepth_loss
+    assert (loss.position, loss.segmentation, loss.depth, loss.instance_depth) == (1, 4, 5, 1)
+
+
+def test_the_numbers_of_realtime_panoptic():
+    config = cli.parse(["--config", str(CONFIGS / "paper_realtime_panoptic_cityscapes.yaml")])
+    optimizer = config.optimizer
+    assert (optimizer.name, optimizer.learning_rate, optimizer.weight_decay) == ("sgd", 0.013, 1e-4)
+    assert [round(share * optimizer.steps) for share in optimizer.milestones] == [36000, 44000]
+    assert images_a_step(config) == 8
+    assert config.model.frozen_batch_norms
 
 
 def test_depth_from_a_robots_bag_leaves_the_rest_as_it_was(tmp_path):

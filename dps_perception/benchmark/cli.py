@@ -15,9 +15,9 @@ from ..evaluation.marks import between_marks, put
 from ..files import replacing
 from ..inference.backends.devices import pick_device
 from ..inference.sources import STREET
-from ..models.config import PRESETS
+from ..models.families import PRESETS
 from ..node.memory import keep_freed_memory
-from . import backends, history, node_rows, run
+from . import backends, families, history, node_rows, run
 from .count import count_preset
 from .messages import OUTPUTS
 
@@ -46,6 +46,8 @@ def command(argv: Sequence[str] | None) -> None:
         result: dict[str, Any] = counted[0] if len(counted) == 1 else {"presets": counted}
     elif args.parity:
         result = backends.run(args, size)
+    elif args.families:
+        result = families.run(args, size)
     elif args.node:
         result = node_rows.run(args, size)
     else:
@@ -102,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", type=Path, help="write the result to this file")
     add("--markdown", type=Path, metavar="FILE",
         help="put the tables into this file, between <!-- speed --> and <!-- /speed --> (on a GPU: speed-gpu; "
-        "--parity: backends, --node: speed-node)")  # fmt: skip
+        "--parity: backends, --families: families, --node: speed-node)")  # fmt: skip
     add(
         "--compare",
         nargs="+",
@@ -136,7 +138,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="whole nodes in processes of their own, all outputs received by another process: frames/s, time, CPU",
     )
-    add("--images", type=int, default=20, help="for --parity, the number of images (default: 20)")
+    add(
+        "--families",
+        action="store_true",
+        help="--weights (default: the shipped ones of each family) side by side: cost, times and scores on --images",
+    )
+    add("--images", type=int, default=20, help="for --parity and --families, the number of images (default: 20)")
     add("--count", action="store_true", help="count parameters and multiply-adds of --preset")
     add("--panoptic-only", action="store_true", help="for --count, the model without depth")
     return parser

@@ -10,7 +10,8 @@ from ..kernels import fusion as fusion_kernel
 from ..labels import LabelSpace
 from ..models import plain_fusion
 from ..models.efficientdps import STRIDE
-from ..models.fusion import FusionThresholds, device_dense
+from ..models.fusion import device_dense
+from ..models.segments import FusionThresholds
 from ..types import OutputGrid
 from .synthetic import Look, network_outputs
 from .timing import Effort, Stopwatch, repeat, stage_of

@@ -72,13 +72,14 @@ class NodeSide:
 
         scene = Scene(
             self.image.header, rgb, prediction, self._intrinsics, self._camera_info, self._model.label_space,
-            self._model.model_id, self._view,
+            self._model.model_id, self._view, has_depth=self._model.config.has_depth,
         )  # fmt: skip
         made = {}
         for name, (_, make) in self._encode.items():
             stage = "cloud" if name == CLOUD else f"encode {name}"
             made[name] = watch.run(stage, lambda make=make: make(self._encoder, scene))  # type: ignore[misc]
-        watch.run("publish", lambda: [self._publishers[name].publish(message) for name, message in made.items()])
+        ready = {name: message for name, message in made.items() if message is not None}
+        watch.run("publish", lambda: [self._publishers[name].publish(message) for name, message in ready.items()])
         self._encoder.forget()
 
 

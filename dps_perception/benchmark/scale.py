@@ -10,7 +10,7 @@ from typing import Any
 from ..files import replacing
 from ..inference.backends.devices import pick_device
 from ..inference.comparison import Candidate
-from ..models.config import preset
+from ..models.families import preset
 from ..models.weights import ModelInfo
 from ..types import Sample
 from . import stages
@@ -86,7 +86,7 @@ def by_queries(setting: Setting, queries: Sequence[int], size: tuple[int, int], 
     found = []
     frames = stages.Frames(setting.sample(size), outputs=())
     for number in queries:
-        config = replace(preset(PRESET), num_queries=number)
+        config = preset(PRESET, num_queries=number)
         weights = random_weights(f"{PRESET}_{number}_queries", config, folder)
         predictor = load(replace(setting.candidate, weights=str(weights)), setting.device, size)
         look = Look(max(1, number // 2), number)

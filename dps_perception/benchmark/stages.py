@@ -10,6 +10,7 @@ import torch
 
 from ..camera import Intrinsics
 from ..inference.predictor import Predictor
+from ..models.efficientdps_config import EfficientDPSConfig
 from ..models.weights import ModelInfo
 from ..types import Prediction, Sample
 from .messages import OUTPUTS, NodeSide, ros_node
@@ -42,7 +43,8 @@ class Frames:
 def measure(predictor: Predictor, frames: Frames, effort: Effort) -> list[Timing]:
     """Every stage of one image, `effort.runs` times.
 
-    With random weights, which keep no query, everything after the network works on a synthetic prediction.
+    With random weights, which keep no query, everything after the network works on a synthetic prediction, which looks
+    like one of EfficientDPS; fusion of other families is then not timed.
 
     Raises:
         ConfigError: ROS is asked for and not there.
@@ -55,6 +57,7 @@ def measure(predictor: Predictor, frames: Frames, effort: Effort) -> list[Timing
     if is_random(predictor):
         space = predictor.model.label_space
         stand_in = network_outputs(space, predictor.input_size, frames.look, device)
+    fused = predictor.model.family == EfficientDPSConfig.family
     with _node_side(predictor.model, frames, camera) as node:
 
         def frame(watch: Stopwatch) -> None:
@@ -63,8 +66,10 @@ def measure(predictor: Predictor, frames: Frames, effort: Effort) -> list[Timing
             for theirs, ours in NAMES.items():
                 if stand_in is None or ours != "fusion":
                     watch.add(ours, prediction.timings_ms[theirs])
-            if stand_in is not None:
+            if stand_in is not None and fused:
                 prediction = watch.run("fusion", lambda: _fused(predictor, stand_in, rgb.shape[:2]))
+            elif stand_in is not None:
+                prediction = _fused(predictor, stand_in, rgb.shape[:2])
             if node is not None:
                 node.send(watch, rgb, prediction)
 

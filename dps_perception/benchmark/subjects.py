@@ -10,8 +10,8 @@ from ..inference.backends.engine_cache import cache_folder
 from ..inference.comparison import Candidate
 from ..inference.predictor import Predictor
 from ..labels import CITYSCAPES
-from ..models.config import EfficientDPSConfig, preset
-from ..models.efficientdps import EfficientDPS
+from ..models.config import NetworkConfig
+from ..models.families import build, preset
 from ..models.weights import ModelInfo, save_weights
 
 RANDOM = "random weights"
@@ -19,7 +19,7 @@ _SIZE = (512, 1024)
 _FOCAL_PX = 512.0
 
 
-def random_weights(name: str, config: EfficientDPSConfig | None = None, folder: Path | None = None) -> Path:
+def random_weights(name: str, config: NetworkConfig | None = None, folder: Path | None = None) -> Path:
     """A weights file of a preset (or of `config`) that nobody has trained, for timing; the same every time.
 
     Raises:
@@ -29,11 +29,9 @@ def random_weights(name: str, config: EfficientDPSConfig | None = None, folder: 
     path = (folder or cache_folder() / "random") / f"{name}.safetensors"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = EfficientDPS(config)
+        network = build(config)
     model_id = f"{name} ({RANDOM})"
-    info = ModelInfo(
-        model_id, "efficientdps", name, config, CITYSCAPES, _SIZE, _FOCAL_PX, 0.5, config.max_depth_m
-    )  # fmt: skip
+    info = ModelInfo(model_id, name, config, CITYSCAPES, _SIZE, _FOCAL_PX, 0.5, config.max_depth_m)
     save_weights(path, network, info)
     return path
 

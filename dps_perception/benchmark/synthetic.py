@@ -16,8 +16,10 @@ from ..camera import Intrinsics
 from ..errors import ConfigError
 from ..labels import MAX_INSTANCE_ID, LabelSpace
 from ..models.efficientdps import STRIDE
-from ..models.fusion import FusionThresholds, OutputGrid, fuse
-from ..types import Prediction
+from ..models.efficientdps_config import EfficientDPSConfig
+from ..models.efficientdps_fusion import fuse
+from ..models.segments import FusionThresholds
+from ..types import OutputGrid, Prediction
 
 LIMIT = 8.0
 """Largest mask logit, either way, as trained networks have them."""
@@ -97,7 +99,8 @@ def predicted(
 ) -> Prediction:
     """Fuse them for an image of `image_hw` that fills the network's input of `size_hw`."""
     grid = OutputGrid(*image_hw, size_hw[0] / image_hw[0], size_hw[1] / image_hw[1])
-    return fuse(tensors, space, FusionThresholds(), grid, STRIDE, max_depth_m)
+    config = EfficientDPSConfig(max_depth_m=max_depth_m).for_classes(space)
+    return fuse(tensors, config, space, FusionThresholds(), grid)
 
 
 def wide_camera(image_hw: tuple[int, int]) -> Intrinsics:

@@ -22,7 +22,7 @@ from ..data.layout import read_image
 from ..data.resize import letterbox
 from ..errors import BackendError, ConfigError
 from ..files import replacing
-from ..models.efficientdps import SIZE_MULTIPLE
+from ..models.config import SIZE_MULTIPLE
 from ..models.weights import METADATA_KEY, ModelInfo, metadata_of
 from .backends.devices import PRECISIONS, choose
 from .backends.model_file import WEIGHTS, ModelFile

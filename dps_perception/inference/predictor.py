@@ -14,8 +14,9 @@ from torch import Tensor
 from ..camera import Intrinsics
 from ..data.resize import letterbox
 from ..errors import ConfigError, ImageError
-from ..models.efficientdps import SIZE_MULTIPLE, STRIDE
-from ..models.fusion import FusionThresholds, fuse, warm_up
+from ..models.config import SIZE_MULTIPLE
+from ..models.families import family_of, warm_up
+from ..models.segments import FusionThresholds
 from ..models.weights import ModelInfo
 from ..types import OutputGrid, Prediction
 from .backends.base import Backend, Progress
@@ -65,6 +66,7 @@ class Predictor:
         _check_size(input_size)
         self.model, self.backend, self.input_size = model, backend, input_size
         self.thresholds = thresholds or FusionThresholds()
+        self._fuse = family_of(model.config).fuse
 
     @classmethod
     def load(
@@ -133,6 +135,7 @@ class Predictor:
             "model": self.model.model_id,
             **self.backend.describe(),
             "input": f"{height}x{width}",
+            "depth": "estimated" if self.model.config.has_depth else "none",
             "weights_sha256": self.model.weights_sha256,
         }
 
@@ -163,7 +166,7 @@ class Predictor:
         return Prepared(padded, grid, depth_scale, {"preprocess": _ms_since(started)})
 
     def infer(self, prepared: Prepared) -> dict[str, Tensor]:
-        """Run the network: its raw output, see `EfficientDPS.forward`; valid until the next `infer`.
+        """Run the network: its raw output, see the `forward` of its network; valid until the next `infer`.
 
         Raises:
             BackendError: the predictor was closed, or the device is out of memory.
@@ -189,8 +192,8 @@ class Predictor:
         """Make the prediction of `infer`'s tensors; its arrays stay as they are when the next image is fused."""
         started = time.perf_counter()
         model = self.model
-        prediction = fuse(
-            tensors, model.label_space, self.thresholds, prepared.grid, STRIDE, model.max_depth_m, prepared.depth_scale
+        prediction = self._fuse(
+            tensors, model.config, model.label_space, self.thresholds, prepared.grid, prepared.depth_scale
         )
         prediction.timings_ms.update(prepared.timings_ms, fusion=_ms_since(started))
         return prediction
@@ -198,7 +201,7 @@ class Predictor:
     def warm_up(self) -> None:
         """Run once on a blank image, so that the first real frame is not slower than the rest."""
         self.backend.warm_up()
-        warm_up(self.model.label_space, self.backend.device)
+        warm_up(self.model.config, self.model.label_space, self.backend.device)
         self.predict(np.zeros((*self.input_size, 3), np.uint8))
 
     def close(self) -> None:

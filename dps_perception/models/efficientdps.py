@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, nearest
-from .backbones import build_backbone
-from .config import EfficientDPSConfig
+from .efficientdps_config import EfficientDPSConfig
 from .layers import MLP, PRIOR_BIAS, conv_stack, full_precision
 from .neck import FusionNeck
+from .network import Network
 
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
 STRIDE = 8
-SIZE_MULTIPLE = 32
+GROUPED, TRAINING_ONLY = "queries.activation.", "auxiliary."
+"""Names of parameters that hold all query groups, and of those that inference does without."""
 
 
 class QueryNetwork(nn.Module):
@@ -53,15 +48,14 @@ class QueryNetwork(nn.Module):
         return semantic_queries, depth_queries, semantic_map, depth_map, weights
 
 
-class EfficientDPS(nn.Module):
-    """The whole network. Attributes hold no state beyond parameters; `config` says how it was built."""
+class EfficientDPS(Network):
+    """The whole network; `config` says how it was built."""
+
+    config: EfficientDPSConfig
 
     def __init__(self, config: EfficientDPSConfig) -> None:
-        super().__init__()
-        self.config = config
-        self._frozen: list[nn.Module] = []
+        super().__init__(config)
         channels = config.channels
-        self.backbone = build_backbone(config.backbone)
         self.neck = FusionNeck(self.backbone.channels, channels, config.norm)
         self.queries = QueryNetwork(config)
         self.class_head = MLP(channels, config.num_classes, bias=PRIOR_BIAS)
@@ -75,40 +69,14 @@ class EfficientDPS(nn.Module):
                 self.dense_depth = nn.Conv2d(channels, 1, 1)
         if config.auxiliary_semantic:
             self.auxiliary = nn.Conv2d(channels, config.num_classes, 1)
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.empty(3), persistent=False)
-        self.register_buffer("std", torch.empty(3), persistent=False)
-        self.reset_constants()
 
-    def freeze(self, names: Sequence[str]) -> None:
-        """Keep parts as they are: no gradients, and their batch norms keep their statistics in training.
-
-        Args:
-            names: of sub-modules, e.g. "backbone", "neck", "queries.semantic_map".
-
-        Raises:
-            ConfigError: no such part.
-        """
-        parts = dict(self.named_modules())
-        for name in names:
-            if not name or name not in parts:
-                valid = [n for n in parts if n and n.count(".") < 2]
-                raise ConfigError(f"freeze: the network has no part '{name}'{nearest(name, valid)}")
-            self._frozen.append(parts[name].requires_grad_(False))
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> EfficientDPS:
-        """As `nn.Module.train`, but frozen parts stay in evaluation mode."""
-        super().train(mode)
-        for part in self._frozen:
-            part.eval()
-        return self
-
-    def reset_constants(self) -> None:
-        """Set the normalisation again, after a network built on the meta device was given memory."""
-        self.mean.copy_(torch.tensor(IMAGENET_MEAN))
-        self.std.copy_(torch.tensor(IMAGENET_STD))
+    def inference_state(self) -> dict[str, Tensor]:
+        """The first query group's, without training-only parts."""
+        state = {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(TRAINING_ONLY)}
+        return {
+            name: tensor[: self.config.num_queries] if name.startswith(GROUPED) else tensor
+            for name, tensor in state.items()
+        }
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Run the network on images as a camera gives them.
@@ -126,8 +94,7 @@ class EfficientDPS(nn.Module):
             `mask_embedding` and `depth_embedding` (B, C, h, w), the maps that the kernels read;
             in training only, `semantic_logits` (B, num_classes, h, w) with `auxiliary_semantic`.
         """
-        x = ((image.to(self.mean.dtype) - self.mean) / self.std).permute(0, 3, 1, 2)
-        features = self.neck(self.backbone(x))
+        features = self.neck(self.backbone(self.normalise(image)))
         semantic, depth, semantic_map, depth_map, activation = self.queries(features)
         mask_embedding = self.mask_embedding(features)
         with full_precision(image.device):
@@ -151,7 +118,7 @@ class EfficientDPS(nn.Module):
     def _depth(self, queries: Tensor, depth_map: Tensor, embedding: Tensor) -> dict[str, Tensor]:
         """The depth outputs of `forward`."""
         if not self.config.query_wise_depth:
-            return {"depth_logits": self.dense_depth(embedding.to(self.mean.dtype))}
+            return {"depth_logits": self.dense_depth(embedding.to(self.normalise.mean.dtype))}
         # The 1x1 kernels commute with upsampling, so they run at stride 8 and logits are upsampled later.
         outputs = {"depth_logits": dynamic_convolution(self.depth_kernel(queries), embedding)}
         if self.config.backup_depth:

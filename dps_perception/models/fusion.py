@@ -1,61 +1,42 @@
-"""From the network's tensors to panoptic ids, dense depth and confidence (paper, Section III-C and Eq. 4).
+"""From low-resolution masks and depth to a prediction on the output grid; every family's `fuse` ends here.
 
-The only implementation: training validation, evaluation, benchmark and node all call `fuse`. What is done for each
-pixel is done by a compiled kernel on the processor, by Triton on a GPU, and by plain PyTorch where there is neither.
+What is done for each pixel is done by a compiled kernel on the processor, by Triton on a GPU, and by plain PyTorch
+where there is neither.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ConfigError
 from ..kernels import fusion as kernel
 from ..kernels.dense import Dense
-from ..labels import MAX_INSTANCE_ID, VOID_PANOPTIC_ID, LabelSpace, pack
-from ..types import OutputGrid, Prediction, Segment
+from ..kernels.own_depth import own_depth
+from ..labels import LabelSpace
+from ..types import OutputGrid, Prediction
 from . import plain_fusion
+from .segments import FusionThresholds, Kept, number_segments
 
 
 @dataclass(frozen=True)
-class FusionThresholds:
-    """What decides which queries become segments; all live parameters of the node.
+class OwnDepth:
+    """Depth that each query has for the pixels it owns: factor * sigmoid(logits) + shift, as a share of D_max.
 
     Attributes:
-        score_things, score_stuff: lowest query score (class probability x mean mask probability inside the mask).
-        mask: a pixel belongs to its best query only at or above this mask probability, else it is void.
-        overlap: a segment is dropped where less than this share of its own mask survives the argmax.
-        stuff_area_px: smallest stuff segment, in pixels of the output grid.
+        logits: (K, h, w) of the queries that take part, on the masks' grid.
+        factor, shift: (K,).
     """
 
-    score_things: float = 0.2
-    score_stuff: float = 0.2
-    mask: float = 0.5
-    overlap: float = 0.6
-    stuff_area_px: int = 0
-
-    def __post_init__(self) -> None:
-        for name in (f.name for f in fields(self) if f.name != "stuff_area_px"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"threshold {name} is {getattr(self, name)}; it must be within 0..1")
-        if self.stuff_area_px < 0:
-            raise ConfigError(f"threshold stuff_area_px is {self.stuff_area_px}; it must be 0 or more")
-
-
-@dataclass(frozen=True)
-class Kept:
-    """The queries that become segments: their numbers, classes, class probabilities and scores, (K,) each."""
-
-    queries: NDArray[np.int64]
-    class_id: NDArray[np.int64]
-    probability: NDArray[np.float32]
-    score: NDArray[np.float32]
+    logits: Tensor
+    factor: Tensor
+    shift: Tensor
 
 
 @dataclass(frozen=True)
@@ -70,6 +51,7 @@ class Layers:
         grid: of the output.
         stride: network input pixels per tensor pixel.
         depth_factor: metres of depth 1.
+        own_depth: instead of `depths`: depth is read from the owner alone.
     """
 
     masks: Tensor
@@ -79,82 +61,23 @@ class Layers:
     grid: OutputGrid
     stride: int
     depth_factor: float
+    own_depth: OwnDepth | None = None
 
 
-def fuse(
-    tensors: Mapping[str, Tensor],
-    label_space: LabelSpace,
-    thresholds: FusionThresholds,
-    grid: OutputGrid,
-    stride: int,
-    max_depth_m: float,
-    depth_scale: float = 1.0,
+def assemble(
+    layers: Layers, queries: NDArray[np.int64], kept: Kept, label_space: LabelSpace, thresholds: FusionThresholds
 ) -> Prediction:
-    """Fuse the named tensors of one image (batch size 1; see `EfficientDPS.forward`) to a `Prediction`.
+    """The prediction of layers.
 
     Args:
-        tensors: `class_logits` (1, N, C), `mask_logits` (1, N, h, w), optionally `depth_logits` (1, N or 1, h, w)
-            and `backup_depth_logits` (1, 1, h, w).
-        grid: the output grid; mask and depth *logits* are upsampled to it bilinearly.
-        stride: network input pixels per tensor pixel.
-        max_depth_m: D_max of Eq. 3.
-        depth_scale: factor on the depth for a camera whose focal length differs from the training camera's.
-
-    Returns:
-        Panoptic ids by argmax over the mask logits of the kept queries, and depth by Eq. 4 with the softmax over
-        the same mask logits. A backup depth query joins that softmax with logit 0 (probability one half), so it
-        speaks where no kept query covers a pixel. Without kept queries and backup, all queries share. Without
-        any depth tensor, depth is NaN.
+        layers: of one image.
+        queries: (K,), K > 0: which of the masks take part.
+        kept: those that may become segments: the same K, or none.
+        label_space: the classes.
+        thresholds: what becomes a segment.
     """
-    masks, depths, backup = (_maps(tensors.get(f"{n}_logits")) for n in ("mask", "depth", "backup_depth"))
-    assert masks is not None
-    by_query = depths is not None and len(depths) == len(masks)
-    kept = _kept(tensors["class_logits"][0].float(), masks, label_space, thresholds)
-    queries = kept.queries
-    if len(queries) == 0:  # only depth is asked for
-        queries = np.arange(len(masks) if by_query and backup is None else 1)
-        if by_query and backup is not None:
-            depths, by_query = backup, False
-    layers = Layers(masks, depths, backup, by_query, grid, stride, max_depth_m * depth_scale)
-    on = _on_processor if masks.device.type == "cpu" else _on_device
+    on = _on_processor if layers.masks.device.type == "cpu" else _on_device
     return on(layers, queries, kept, label_space, thresholds)
-
-
-def warm_up(label_space: LabelSpace, device: torch.device) -> None:
-    """Compile the kernels, or load them from disk, so that the first image need not wait for it."""
-    classes = torch.full((1, 2, len(label_space)), 9.0, device=device)
-    maps = torch.full((1, 2, 2, 2), 9.0, device=device)
-    tensors = {"class_logits": classes, "mask_logits": maps, "depth_logits": maps}
-    fuse(tensors, label_space, FusionThresholds(), OutputGrid(8, 8, 1.0, 1.0), 4, 1.0)
-
-
-def _maps(logits: Tensor | None) -> Tensor | None:
-    """(1, N, h, w) -> (N, h, w) float32."""
-    return None if logits is None else logits[0].float().contiguous()
-
-
-def _kept(class_logits: Tensor, masks: Tensor, label_space: LabelSpace, thresholds: FusionThresholds) -> Kept:
-    """The queries whose score reaches the limit of their kind; (N, C) and (N, h, w) logits.
-
-    A score is at most its class probability, so that most queries are out before their masks are looked at.
-    """
-    if masks.device.type != "cpu":
-        found = plain_fusion.query_scores(class_logits, masks)
-        score, probability, class_id = (values.cpu().numpy() for values in found)
-        queries = np.arange(len(score))
-    else:
-        best, best_class = class_logits.sigmoid().max(1)
-        probability, class_id = best.numpy(), best_class.numpy()
-        queries = np.flatnonzero(probability >= _limits(class_id, label_space, thresholds))
-        probability, class_id = probability[queries], class_id[queries]
-        score = probability * kernel.mask_quality(masks.numpy(), queries)
-    enough = score >= _limits(class_id, label_space, thresholds)
-    return Kept(queries[enough], class_id[enough], probability[enough], score[enough])
-
-
-def _limits(class_id: NDArray[np.int64], space: LabelSpace, thresholds: FusionThresholds) -> NDArray[np.float32]:
-    limits = np.where(space.is_thing[class_id], thresholds.score_things, thresholds.score_stuff)
-    return limits.astype(np.float32)
 
 
 def _on_processor(
@@ -167,8 +90,18 @@ def _on_processor(
         masks, depths, backup, queries, layers.grid, layers.stride, thresholds.mask,
         depth_by_query=layers.depth_by_query,
     )  # fmt: skip
-    ids, confidence, segments = _segments(kept, found.owned, found.own_mask, space, thresholds)
-    kernel.label(found, ids, confidence, layers.depth_factor)
+    if (own := layers.own_depth) is not None:
+        logits, factor, shift = own.logits.numpy(), own.factor.numpy(), own.shift.numpy()
+        found = replace(found, depth=own_depth(found.owner, logits, factor, shift, layers.grid, layers.stride))
+    return finish(found, kept, space, thresholds, layers.depth_factor)
+
+
+def finish(
+    found: Dense[NDArray[Any]], kept: Kept, space: LabelSpace, thresholds: FusionThresholds, depth_factor: float
+) -> Prediction:
+    """Number the segments and write what is published over `found`, which is on the processor."""
+    ids, confidence, segments = number_segments(kept, found.owned, found.own_mask, space, thresholds)
+    kernel.label(found, ids, confidence, depth_factor)
     depth = np.full(found.owner.shape, np.nan, np.float32) if found.depth is None else found.depth
     return Prediction(found.owner, depth, found.probability, segments)
 
@@ -181,12 +114,25 @@ def _on_device(
         layers.masks, layers.depths, layers.backup, torch.as_tensor(queries, device=device), layers.grid, layers.stride,
         thresholds.mask, depth_by_query=layers.depth_by_query,
     )  # fmt: skip
+    if (own := layers.own_depth) is not None:
+        depth_of_owner = plain_fusion.own_depth(
+            found.owner, own.logits, own.factor, own.shift, layers.grid, layers.stride
+        )
+        found = replace(found, depth=depth_of_owner)
+    return finish_on_device(found, kept, space, thresholds, layers.depth_factor)
+
+
+def finish_on_device(
+    found: Dense[Tensor], kept: Kept, space: LabelSpace, thresholds: FusionThresholds, depth_factor: float
+) -> Prediction:
+    """As `finish`, for tensors on any device."""
+    device = found.owner.device
     owned, own_mask = (pixels.cpu().numpy() for pixels in (found.owned, found.own_mask))
-    ids, of_class, segments = _segments(kept, owned, own_mask, space, thresholds)
+    ids, of_class, segments = number_segments(kept, owned, own_mask, space, thresholds)
     owner = found.owner.long()
     panoptic = torch.as_tensor(ids.view(np.int16), device=device)[owner].cpu().numpy().view(np.uint16)
     confidence = (torch.as_tensor(of_class, device=device)[owner] * found.probability).cpu().numpy()
-    depth = torch.full(panoptic.shape, torch.nan) if found.depth is None else found.depth * layers.depth_factor
+    depth = torch.full(panoptic.shape, torch.nan) if found.depth is None else found.depth * depth_factor
     return Prediction(panoptic, depth.cpu().numpy(), confidence, segments)
 
 
@@ -197,43 +143,3 @@ def device_dense(device: torch.device) -> Callable[..., Dense[Tensor]]:
 
         return fusion_triton.dense
     return plain_fusion.dense
-
-
-def _segments(
-    kept: Kept,
-    owned: NDArray[np.int64],
-    own_mask: NDArray[np.int64],
-    label_space: LabelSpace,
-    thresholds: FusionThresholds,
-) -> tuple[NDArray[np.uint16], NDArray[np.float32], tuple[Segment, ...]]:
-    """Drop, merge and number the segments.
-
-    Returns:
-        Panoptic id and class probability for each owner: (K + 1,), void and 0 for those that are dropped and for the
-        last, who stands for nobody; and the segments. Without kept queries everything is void, whoever took part.
-    """
-    count = len(owned)
-    ids, confidence = np.full(count + 1, VOID_PANOPTIC_ID, np.uint16), np.zeros(count + 1, np.float32)
-    if len(kept.queries) == 0:
-        return ids, confidence, ()
-    alive = (owned > 0) & (owned >= thresholds.overlap * own_mask)
-    class_id, scores = kept.class_id, kept.score.astype(np.float64)
-    segments: list[Segment] = []
-    used: dict[int, int] = {}
-    for k in np.argsort(-scores, kind="stable"):
-        c = int(class_id[k])
-        if not alive[k] or not label_space.is_thing[c] or used.get(c, 0) == MAX_INSTANCE_ID:
-            continue
-        used[c] = used.get(c, 0) + 1
-        ids[k] = pack(c, used[c])
-        segments.append(Segment(int(ids[k]), c, used[c], True, float(scores[k]), int(owned[k])))
-    for c in np.unique(class_id[alive]):
-        members = np.flatnonzero(alive & (class_id == c))
-        area = int(owned[members].sum())
-        if label_space.is_thing[c] or area < thresholds.stuff_area_px:
-            continue
-        ids[members] = pack(int(c), 0)
-        mean_score = float((scores[members] * owned[members]).sum() / area)
-        segments.append(Segment(int(ids[members[0]]), int(c), 0, False, mean_score, area))
-    confidence[:count] = np.where(ids[:count] == VOID_PANOPTIC_ID, 0, kept.probability)
-    return ids, confidence, tuple(segments)

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
+NORMS = ("none", "batch", "group")
+GROUP_CHANNELS = 8
+"""Channels of a group in group normalisation, as in both papers whose heads use it."""
+
 
 class ConvBlock(nn.Sequential):
-    """Convolution, optional batch norm, ReLU; Kaiming initialised."""
+    """Convolution, optional norm (one of `NORMS`), ReLU; Kaiming initialised. `conv` replaces the plain convolution."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, norm: str, relu: bool = True) -> None:
-        conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=norm == "none")
-        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-        if conv.bias is not None:
-            nn.init.zeros_(conv.bias)
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, norm: str, relu: bool = True, conv: nn.Module | None = None
+    ) -> None:
+        if conv is None:
+            conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=norm == "none")
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
         parts: list[nn.Module] = [conv]
         if norm == "batch":
             parts.append(nn.BatchNorm2d(outputs))
+        elif norm == "group":
+            parts.append(nn.GroupNorm(outputs // GROUP_CHANNELS, outputs))
         if relu:
             parts.append(nn.ReLU(inplace=True))
         super().__init__(*parts)
@@ -28,6 +38,23 @@ class ConvBlock(nn.Sequential):
 def conv_stack(inputs: int, channels: int, depth: int, norm: str) -> nn.Sequential:
     """`depth` times (3x3 convolution, norm, ReLU); the first takes `inputs` channels."""
     return nn.Sequential(*(ConvBlock(inputs if i == 0 else channels, channels, 3, norm) for i in range(depth)))
+
+
+def over_levels(blocks: nn.Sequential, levels: Sequence[Tensor]) -> list[Tensor]:
+    """Blocks that all levels of a pyramid share, on each level.
+
+    In training, batch norms normalise all levels together: their running statistics are of all levels, and statistics
+    of each level alone would be others than those of inference.
+    """
+    maps = list(levels)
+    for part in (part for block in blocks for part in block):  # type: ignore[attr-defined]
+        if isinstance(part, nn.BatchNorm2d) and part.training:
+            joined = part(torch.cat([x.flatten(2) for x in maps], 2)[..., None])
+            split = joined[..., 0].split([x.shape[2] * x.shape[3] for x in maps], 2)
+            maps = [y.unflatten(2, x.shape[2:]).clone() for y, x in zip(split, maps, strict=True)]  # ReLU overwrites it
+        else:
+            maps = [part(x) for x in maps]
+    return maps
 
 
 class MLP(nn.Sequential):

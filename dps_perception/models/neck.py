@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,7 +34,7 @@ class PyramidPooling(nn.Module):
 class FusionNeck(nn.Module):
     """(C3, C4, C5) -> localisation-aware contextual features (B, channels + 2, H/8, W/8)."""
 
-    def __init__(self, inputs: tuple[int, int, int], channels: int, norm: str) -> None:
+    def __init__(self, inputs: Sequence[int], channels: int, norm: str) -> None:
         super().__init__()
         self.ppm = PyramidPooling(inputs[2], channels, norm)
         self.lateral3, self.lateral4 = nn.Conv2d(inputs[0], channels, 1), nn.Conv2d(inputs[1], channels, 1)
@@ -43,7 +45,7 @@ class FusionNeck(nn.Module):
         self.reduce = ConvBlock(3 * channels, channels, 1, norm)
         self.smooth = ConvBlock(channels, channels, 3, norm)
 
-    def forward(self, levels: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
         c3, c4, c5 = levels
         p5 = self.ppm(c5)
         p4 = self.lateral4(c4) + F.interpolate(p5, c4.shape[-2:], mode="nearest")

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..kernels.dense import Dense
+from ..kernels.own_depth import LEAST
 from ..types import OutputGrid
 
 
@@ -50,16 +51,69 @@ def dense(
     return Dense(owner, probability, depth, owned, (logits > 0).flatten(1).sum(1))
 
 
+def own_depth(owner: Tensor, logits: Tensor, factor: Tensor, shift: Tensor, grid: OutputGrid, stride: int) -> Tensor:
+    """factor * sigmoid(logits of the owner, bilinear) + shift, at least `LEAST`; NaN where nobody owns the pixel.
+
+    Args:
+        owner: (H, W) number of the owner; K and above is nobody.
+        logits: (K, h, w).
+        factor, shift: (K,).
+        grid: of the output.
+        stride: network input pixels per tensor pixel.
+    """
+    nobody = owner >= len(logits)
+    own = owner.long().clamp(max=len(logits) - 1)
+    along = []
+    for points, pixels, scale in zip(logits.shape[1:], owner.shape, (grid.scale_y, grid.scale_x), strict=True):
+        place = torch.arange(pixels, dtype=torch.float32, device=owner.device).add(0.5).mul(scale / stride).sub(0.5)
+        low = place.clamp(0, points - 1).long()
+        along.append((low, (low + 1).clamp(max=points - 1), (place.clamp(min=0) - low).clamp(0, 1)))
+    (top, bottom, wy), (left, right, wx) = along
+    above, below = (
+        torch.lerp(logits[own, row[:, None], left], logits[own, row[:, None], right], wx) for row in (top, bottom)
+    )
+    depth = factor[own] * torch.lerp(above, below, wy[:, None]).sigmoid() + shift[own]
+    return depth.clamp(min=LEAST).masked_fill(nobody, torch.nan)
+
+
+def priority(things: Tensor, rest: Tensor, grid: OutputGrid, stride: int, threshold: float) -> Dense[Tensor]:
+    """Owner of each pixel and its probability: the first thing above the threshold, else the most probable rest.
+
+    Args:
+        things: (K, h, w) mask probabilities, best thing first.
+        rest: (R, h, w) probabilities, R > 0.
+        grid: of the output.
+        stride: network input pixels per tensor pixel.
+        threshold: see above.
+
+    Returns:
+        As `kernels.priority.dense`.
+    """
+    number, total = len(things), len(things) + len(rest)
+    probability, owner = upsample(rest, grid, stride).max(0)
+    owner = owner + number
+    own_mask = torch.zeros(total, dtype=torch.long, device=rest.device)
+    if number:
+        up = upsample(things, grid, stride)
+        covers = up > threshold
+        own_mask[:number] = covers.flatten(1).sum(1)
+        first = covers.to(torch.uint8).argmax(0)
+        owner = torch.where(covers.any(0), first, owner)
+        probability = torch.where(covers.any(0), up.gather(0, first[None])[0], probability)
+    owned = owner.flatten().bincount(minlength=total)
+    return Dense(owner, probability, None, owned, own_mask)
+
+
 def query_scores(class_logits: Tensor, mask_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Score, class probability and class of each query, (N,) each: (N, C) and (N, h, w) logits.
 
     The score is the class probability times the mean mask probability over the mask's own pixels.
     """
     probability, class_id = class_logits.sigmoid().max(1)
-    return probability * _mask_quality(mask_logits), probability, class_id
+    return probability * mask_quality(mask_logits), probability, class_id
 
 
-def _mask_quality(mask_logits: Tensor) -> Tensor:
+def mask_quality(mask_logits: Tensor) -> Tensor:
     """Mean mask probability over each mask's own pixels (probability above one half); 0 for an empty mask. (N,)."""
     inside = (mask_logits > 0).flatten(1)
     total = (mask_logits.sigmoid().flatten(1) * inside).sum(1)

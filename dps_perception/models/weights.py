@@ -18,15 +18,14 @@ from safetensors.torch import save
 from ..errors import ConfigError, ModelLoadError, nearest
 from ..files import replacing, sha256_of
 from ..labels import LabelSpace
-from .config import EfficientDPSConfig
-from .efficientdps import EfficientDPS
+from .config import NetworkConfig
+from .families import FAMILIES, build
 from .model_files import check_model_file, check_tensor_list, metadata_from_json
+from .network import Network
 
 FORMAT = 1
 METADATA_KEY = "dps_perception"
-FAMILIES = ("efficientdps",)
-TRAINING_ONLY = ("auxiliary.",)
-DEFAULT_WEIGHTS = "efficientdps_r18_street"
+DEFAULT_FAMILY = "efficientdps"
 MAX_INPUT_SIDE_PX = 8192
 
 
@@ -36,7 +35,7 @@ class ModelInfo:
 
     Attributes:
         model_id: preset and training data, for people.
-        family, preset, config: how the network is built.
+        preset, config: how the network is built.
         label_space: the classes it predicts.
         input_size: (height, width) it was trained for.
         focal_px: focal length of the canonical camera, pixels of the network's input; see `depth_scale`.
@@ -47,9 +46,8 @@ class ModelInfo:
     """
 
     model_id: str
-    family: str
     preset: str
-    config: EfficientDPSConfig
+    config: NetworkConfig
     label_space: LabelSpace
     input_size: tuple[int, int]
     focal_px: float
@@ -58,6 +56,11 @@ class ModelInfo:
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     weights_sha256: str = ""
+
+    @property
+    def family(self) -> str:
+        """Name of the family of networks."""
+        return self.config.family
 
     def depth_scale(self, focal_px: float) -> float:
         """Factor from the network's depth to metres for a camera with `focal_px` at the network's input.
@@ -68,9 +71,9 @@ class ModelInfo:
         return focal_px / self.focal_px
 
 
-def default_weights() -> Path:
-    """The weights shipped with the package."""
-    return Path(str(resources.files("dps_perception"))) / "weights" / f"{DEFAULT_WEIGHTS}.safetensors"
+def default_weights(family: str = DEFAULT_FAMILY) -> Path:
+    """The weights of a family that are shipped with the package."""
+    return Path(str(resources.files("dps_perception"))) / "weights" / f"{family}_r18_street.safetensors"
 
 
 def shipped_weights() -> list[str]:
@@ -79,7 +82,7 @@ def shipped_weights() -> list[str]:
 
 
 def find_weights(name: str | Path) -> Path:
-    """A path, the name of shipped weights, or "" for the default ones -> an existing file.
+    """A path, the name of shipped weights or of a family, or "" for the default ones -> an existing file.
 
     Raises:
         ModelLoadError: there is no such file (shipped names are listed), or it is none that may be read.
@@ -90,35 +93,33 @@ def find_weights(name: str | Path) -> Path:
         try:
             path = Path(name).expanduser()
             if path.name == str(name) and not path.suffix and not path.exists():
-                path = default_weights().with_name(f"{name}.safetensors")
+                shipped = default_weights(str(name)) if name in FAMILIES else default_weights().with_name(str(name))
+                path = shipped.with_suffix(".safetensors")
         except (OSError, RuntimeError) as error:  # a name too long, no such user
             raise ModelLoadError(f"weights '{str(name)[:100]}' can't be looked for: {str(error)[:100]}") from error
     if not path.exists():
         names = shipped_weights()
         raise ModelLoadError(
             f"no weights file '{path}'{nearest(str(name), names)} Give a .safetensors file that dps_train wrote, "
-            f"or one of the shipped: {', '.join(names) or 'none'}"
+            f"one of the shipped ({', '.join(names) or 'none'}), or a family ({', '.join(FAMILIES)})"
         )
     check_model_file(path)
     return path
 
 
-def save_weights(path: Path | str, network: EfficientDPS, info: ModelInfo, dtype: torch.dtype = torch.float16) -> str:
-    """Write inference weights (first query group only, no training-only parts); return their SHA-256.
+def save_weights(path: Path | str, network: Network, info: ModelInfo, dtype: torch.dtype = torch.float16) -> str:
+    """Write what inference needs of a network that `info.config` builds; return the file's SHA-256.
 
     Raises:
-        ConfigError: label space and network disagree about the number of classes.
+        ConfigError: label space and network disagree about the classes.
     """
-    config = replace(network.config, num_groups=1, auxiliary_semantic=False)
-    if len(info.label_space) != config.num_classes:
-        raise ConfigError(f"label space has {len(info.label_space)} classes, the network {config.num_classes}")
-    tensors = {}
-    for name, tensor in network.state_dict().items():
-        if name.startswith(TRAINING_ONLY):
-            continue
-        if name.startswith("queries.activation."):
-            tensor = tensor[: config.num_queries]
-        tensors[name] = (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
+    config = info.config.for_inference()
+    if not config.fits(info.label_space):
+        raise ConfigError(_misfit(info))
+    tensors = {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
+        for name, tensor in network.inference_state().items()
+    }
     metadata = metadata_of(replace(info, config=config))
     with replacing(path) as beside:
         beside.write_bytes(save(tensors, {METADATA_KEY: json.dumps(metadata)}))  # save_file would make it private
@@ -155,7 +156,7 @@ def read_info(path: Path | str) -> ModelInfo:
     return replace(info, weights_sha256=sha256_of(path))
 
 
-def load_weights(path: Path | str) -> tuple[EfficientDPS, ModelInfo]:
+def load_weights(path: Path | str) -> tuple[Network, ModelInfo]:
     """Read a weights file into a float32 network in evaluation mode.
 
     Raises:
@@ -172,11 +173,11 @@ def load_weights(path: Path | str) -> tuple[EfficientDPS, ModelInfo]:
     return network.eval(), replace(info, weights_sha256=sha256_of(path))
 
 
-def _checked(path: Path, file: Any) -> tuple[ModelInfo, EfficientDPS]:
+def _checked(path: Path, file: Any) -> tuple[ModelInfo, Network]:
     """What an open file says, and its network without memory, compared with the tensors that the file lists."""
     info = _info(path, file.metadata() or {})
     with torch.device("meta"):
-        network = EfficientDPS(info.config)
+        network = build(info.config)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     problems = [f"lacks {k}" for k in expected if k not in shapes]
@@ -226,9 +227,8 @@ def info_of(path: Path, data: Mapping[str, Any]) -> ModelInfo:
             raise ModelLoadError(f"{path} is of family '{data['family']}'; this version knows {', '.join(FAMILIES)}")
         info = ModelInfo(
             model_id=str(data["model_id"]),
-            family=data["family"],
             preset=str(data["preset"]),
-            config=EfficientDPSConfig.from_dict(data["config"]),
+            config=FAMILIES[data["family"]].config.from_dict(data["config"]),
             label_space=LabelSpace.from_dict(data["label_space"]),
             input_size=(int(data["input_size"][0]), int(data["input_size"][1])),
             focal_px=float(data["focal_px"]),
@@ -240,12 +240,17 @@ def info_of(path: Path, data: Mapping[str, Any]) -> ModelInfo:
         _check_numbers(info)
     except (KeyError, IndexError, TypeError, ValueError, OverflowError, ConfigError) as error:
         raise ModelLoadError(f"{path} has damaged metadata: {error}") from error
-    if len(info.label_space) != info.config.num_classes:
-        raise ModelLoadError(
-            f"{path}: label space '{info.label_space.name}' has {len(info.label_space)} classes, "
-            f"its network {info.config.num_classes}"
-        )
+    if not info.config.fits(info.label_space):
+        raise ModelLoadError(f"{path}: {_misfit(info)}")
     return info
+
+
+def _misfit(info: ModelInfo) -> str:
+    space, config = info.label_space, info.config
+    return (
+        f"label space '{space.name}' has {len(space)} classes, {sum(space.is_thing)} of them things, and the network "
+        f"is built for others ({config.num_classes} classes)"
+    )
 
 
 def _check_numbers(info: ModelInfo) -> None:

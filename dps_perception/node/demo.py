@@ -68,7 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="field of view assumed for your images, degrees [%(default)g]",
     )
     add("--out", type=Path, default=Path("outputs/demo"), help="folder for report, recordings and logs [%(default)s]")
-    add("--weights", default="", help="weights file, or name of shipped weights [the shipped ones]")
+    add("--weights", default="", help="weights file, name of shipped weights, or of a family [EfficientDPS]")
     add("--frames", type=int, default=60, help="frames of the street drive [%(default)s]")
     add("--max-images", type=int, default=3, help="at most so many images of each source [%(default)s]")
     add("--size", default=DRIVE_SIZE, metavar="HxW", help="of the drive's images [%(default)s]")

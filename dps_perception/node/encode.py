@@ -72,8 +72,10 @@ class Encoder:
         cv2.convertScaleAbs(scene.confidence, dst=pixels, alpha=255.0)
         return message
 
-    def depth(self, scene: Scene) -> Image:
-        """32FC1: metres along z, not finite as REP 118 says."""
+    def depth(self, scene: Scene) -> Image | None:
+        """32FC1: metres along z, not finite as REP 118 says; None where the model estimates no depth."""
+        if not scene.has_depth:
+            return None
         message, pixels = self._image("depth", scene, "32FC1", np.float32)
         scene.write_depth(pixels)
         return message
@@ -84,8 +86,10 @@ class Encoder:
         overlay(scene.rgb, scene.panoptic, scene.label_space, out=pixels)
         return message
 
-    def depth_color(self, scene: Scene) -> Image:
-        """rgb8: depth in colours."""
+    def depth_color(self, scene: Scene) -> Image | None:
+        """rgb8: depth in colours; None where the model estimates none."""
+        if not scene.has_depth:
+            return None
         far = scene.view.max_depth_m or self.depth_color_max_m
         message, pixels = self._image("depth_color", scene, "rgb8", np.uint8, 3)
         color_depth(scene.depth_m, far, min(2.0, far / 10), out=pixels)
@@ -98,8 +102,8 @@ class Encoder:
         return scaled_camera_info(scene.camera_info, scene.size_hw, scene.header)
 
     def points(self, scene: Scene) -> PointCloud2 | None:
-        """Organised cloud, x y z NaN where depth is not valid; None without a usable calibration or placement."""
-        if scene.intrinsics is None or scene.placement is None:
+        """Organised cloud, x y z NaN where depth is not valid; None without depth, calibration or placement."""
+        if not scene.has_depth or scene.intrinsics is None or scene.placement is None:
             return None
         stride = scene.view.point_stride
         height, width = (-(-size // stride) for size in scene.size_hw)
@@ -138,7 +142,9 @@ class Encoder:
         return self._instances[1]
 
     def markers(self, scene: Scene) -> MarkerArray | None:
-        """Boxes and names of things for RViz; None without a usable calibration or placement."""
+        """Boxes and names of things for RViz; None without depth, a usable calibration or placement."""
+        if not scene.has_depth:
+            return None
         instances = self.instances(scene)
         if scene.intrinsics is None or scene.placement is None or instances is None:
             return None
@@ -219,6 +225,8 @@ def box_markers(instances: InstanceArray, placement: Placement, label_space: Lab
     return message
 
 
+NEED_DEPTH = ("depth", "depth_color", "points", "markers")
+"""Outputs that a model without depth leaves out."""
 OUTPUTS: dict[str, tuple[type, Callable[[Encoder, Scene], Any]]] = {
     "panoptic": (Image, Encoder.panoptic),
     "depth": (Image, Encoder.depth),

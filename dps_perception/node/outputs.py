@@ -12,7 +12,7 @@ from dps_msgs.msg import PanopticInfo, PipelineStats
 
 from ..models.weights import ModelInfo
 from . import info, qos
-from .encode import OUTPUTS, Encoder
+from .encode import NEED_DEPTH, OUTPUTS, Encoder
 from .parameters import Parameters
 from .scene import Scene
 
@@ -68,6 +68,9 @@ class Outputs:
     def publish_info(self, model: ModelInfo, parameters: Parameters, stamp: Time) -> None:
         """Publish what the numbers mean; kept for late subscribers."""
         self._encoder.depth_color_max_m = model.max_depth_m
+        if not model.config.has_depth:
+            topics = ", ".join(f"{self._below}/{name}" for name in NEED_DEPTH)
+            self._warn("no depth", f"model '{model.model_id}' estimates no depth: {topics} stay silent")
         message = info.panoptic_info(model, parameters, stamp)
         self._panoptic_info.publish(message)
         if self._label_info is not None:

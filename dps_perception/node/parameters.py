@@ -17,7 +17,7 @@ from ..errors import ConfigError, nearest
 from ..inference.backends.base import MANY_IMAGES
 from ..inference.backends.registry import AUTO, BACKENDS, MODES
 from ..labels import LabelSpace
-from ..models.fusion import FusionThresholds
+from ..models.segments import FusionThresholds
 
 LIVE = "live"
 SWITCH = "switch"
@@ -77,7 +77,7 @@ def _param(default: Any, when: str, description: str, **limits: Any) -> Any:
 class Parameters:
     """A consistent set of values; `specs()` says what each means. Made by `declare`, changed by `changed`."""
 
-    weights: str = _param("", SWITCH, "weights, ONNX or engine file; empty: the weights shipped with the package")
+    weights: str = _param("", SWITCH, "weights, ONNX or engine file, or a family of networks; empty: efficientdps")
     weights_folder: str = _param(
         "", STARTUP, "weights must be below this folder, or be shipped ones; empty: they may be anywhere"
     )

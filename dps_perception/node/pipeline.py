@@ -177,6 +177,7 @@ class Pipeline:
                 view_of(decoded.parameters),
                 place,
                 track,
+                model.config.has_depth,
             )
         )
         ended = time.perf_counter()

@@ -70,6 +70,7 @@ class Scene:
         place: says where 3D outputs are expressed, None where that is not known and they are withheld; called at most
             once, when the first of them is made. Without it, in the optical frame.
         track: gives the things of this scene their track ids by panoptic id; called at most once. Without it none have.
+        has_depth: whether the model estimates depth; without it, nothing is published that is made of it.
     """
 
     def __init__(
@@ -84,12 +85,14 @@ class Scene:
         view: View,
         place: Callable[[], Placement | None] | None = None,
         track: Callable[[Scene], Mapping[int, int]] | None = None,
+        has_depth: bool = True,
     ) -> None:
         self.header = header
         self.camera_info = camera_info
         self.label_space = label_space
         self.model_id = model_id
         self.view = view
+        self.has_depth = has_depth
         self._place, self._track = place, track
         self._rgb = rgb
         self._prediction = prediction

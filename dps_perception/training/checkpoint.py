@@ -15,7 +15,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from ..errors import TrainingError
 from ..evaluation import Scores
 from ..files import replacing
-from ..models.efficientdps import EfficientDPS
+from ..models.network import Network
 from ..models.weights import ModelInfo, save_weights
 from .failures import LAST, last_good
 from .lineage import Lineage
@@ -58,17 +58,16 @@ class CheckpointEvery(Checkpoint):
             self._written = step
 
 
-def write_weights(path: Path, network: EfficientDPS, lineage: Lineage, steps: int, scores: Scores | None) -> str:
+def write_weights(path: Path, network: Network, lineage: Lineage, steps: int, scores: Scores | None) -> str:
     """Write the inference weights of a run; return their SHA-256."""
     config, data = lineage.config, lineage.config.data
     measured = {}
     if scores is not None:
         measured = {"val_pq": float(scores.pq)}
-        if network.config.depth:
+        if network.config.has_depth:
             measured |= {"val_dpq": float(scores.dpq), "val_abs_rel": float(scores.abs_rel)}
     info = ModelInfo(
         model_id=config.run.model_id or config.model.preset,
-        family="efficientdps",
         preset=config.model.preset,
         config=network.config,
         label_space=lineage.label_space,

@@ -13,14 +13,20 @@ from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
 from .. import cli
 from ..data.check import check_dataset
 from ..errors import ConfigError, nearest
-from ..models.efficientdps import SIZE_MULTIPLE
+from ..models.config import SIZE_MULTIPLE
 from .config import PRECISIONS, TrainConfig
-from .criterion import LossWeights
 from .data import open_splits
 from .fit import say, train
+from .module import OPTIMIZERS
+from .objectives import OBJECTIVES
 
 __all__ = ["build_parser", "command", "main", "parse", "train"]
 
+_LOSSES = [
+    f"{objective.losses}.{field.name}"
+    for objective in OBJECTIVES.values()
+    for field in fields(getattr(TrainConfig(), objective.losses))
+]
 _LIMITS: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
     (
         (
@@ -45,7 +51,7 @@ _LIMITS: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
             "optimizer.schedule_steps",
             "optimizer.clip_norm",
             "run.pictures",
-            *(f"loss.{field.name}" for field in fields(LossWeights)),
+            *_LOSSES,
         ),
         "0 or more",
         lambda x: 0 <= x < math.inf,
@@ -130,6 +136,9 @@ def _check(config: TrainConfig) -> None:
         raise ConfigError(f"data.input_size {config.data.input_size}: both must be multiples of {SIZE_MULTIPLE}")
     if config.optimizer.schedule not in ("step", "poly"):
         raise ConfigError(f"optimizer.schedule '{config.optimizer.schedule}' is not one of step, poly")
+    if config.optimizer.name not in OPTIMIZERS:
+        name, valid = config.optimizer.name, ", ".join(OPTIMIZERS)
+        raise ConfigError(f"optimizer.name '{name}' is not one of {valid}{nearest(name, OPTIMIZERS)}")
     if config.run.precision not in PRECISIONS:
         raise ConfigError(f"run.precision '{config.run.precision}' is not one of {', '.join(PRECISIONS)}")
     if config.data.depth_stride not in (1, 4):

@@ -9,8 +9,10 @@ from typing import Any
 from ..data.bag_index import BagOptions
 from ..data.bag_topics import BagTopics
 from ..data.transforms import Augmentation
-from ..models.fusion import FusionThresholds
+from ..models.segments import FusionThresholds
 from .criterion import LossWeights
+from .panopticdepth_criterion import PanopticDepthLosses
+from .realtime_panoptic_criterion import RealtimePanopticLosses
 
 PRECISIONS = ("bf16-mixed", "32-true")
 
@@ -20,13 +22,15 @@ class ModelSettings:
     """What to train.
 
     Attributes:
-        preset: a name of `dps_perception.models.config.PRESETS`.
+        preset: a name of `dps_perception.models.families.PRESETS`; it names the family too.
         changes: settings of the preset to change, e.g. {num_groups: 4}.
         init_from: what to start from: the folder of an earlier run (its last.ckpt), a checkpoint (.ckpt) of dps_train
             or a weights file (.safetensors); "" starts fresh.
         backbone_weights: "" (none), "imagenet" (torchvision's default weights, downloaded) or the path of a .pth state
             dict of torchvision's model; `init_from` comes after it.
-        freeze: parts of the network that keep their weights, e.g. [backbone, neck]; see `EfficientDPS.freeze`.
+        freeze: parts of the network that keep their weights, e.g. [backbone, neck]; see `Network.freeze`.
+        frozen_batch_norms: batch norms of the backbone keep their statistics and weights while the rest learns, as for
+            batches of one image.
         label_space: label space of the data; "" takes the one of the data's format.
     """
 
@@ -35,6 +39,7 @@ class ModelSettings:
     init_from: str = ""
     backbone_weights: str = ""
     freeze: tuple[str, ...] = ()
+    frozen_batch_norms: bool = False
     label_space: str = ""
 
 
@@ -79,9 +84,11 @@ class DataSettings:
 
 @dataclass
 class OptimizerSettings:
-    """AdamW and its schedule.
+    """The optimiser and its schedule.
 
     Attributes:
+        name: "adamw" (paper of EfficientDPS), "adam" (PanopticDepth) or "sgd" with momentum 0.9 (Real-Time Panoptic);
+            AdamW decays weights apart from the gradient, the others with it.
         learning_rate: peak learning rate.
         weight_decay: of matrices and kernels; biases and norms have none.
         batch_size: images per process and forward pass.
@@ -94,6 +101,7 @@ class OptimizerSettings:
         clip_norm: gradient norm limit; 0 for none.
     """
 
+    name: str = "adamw"
     learning_rate: float = 5e-5
     weight_decay: float = 0.05
     batch_size: int = 4
@@ -149,8 +157,8 @@ class TrainConfig:
     Attributes:
         model: what to train.
         data: what to learn from.
-        optimizer: AdamW and its schedule.
-        loss: loss weights (Eq. 6).
+        optimizer: the optimiser and its schedule.
+        loss, panopticdepth_loss, realtime_panoptic_loss: loss weights of each family; those of the preset's count.
         thresholds: fusion thresholds used in validation.
         run: where and how.
     """
@@ -159,6 +167,8 @@ class TrainConfig:
     data: DataSettings = field(default_factory=DataSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     loss: LossWeights = field(default_factory=LossWeights)
+    panopticdepth_loss: PanopticDepthLosses = field(default_factory=PanopticDepthLosses)
+    realtime_panoptic_loss: RealtimePanopticLosses = field(default_factory=RealtimePanopticLosses)
     thresholds: FusionThresholds = field(default_factory=FusionThresholds)
     run: RunSettings = field(default_factory=RunSettings)
 

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..labels import VOID_CLASS_ID
-from ..models.config import EfficientDPSConfig
+from ..models.efficientdps_config import EfficientDPSConfig
 from ..models.plain_fusion import query_scores
 from . import guidance
 from .losses import depth_from_logits, depth_loss, focal_loss, mask_losses, semantic_loss
 from .matching import match
-from .targets import STRIDE, Targets
+from .targets import SEGMENTS, STRIDE, Targets
 
 _CELL = float(STRIDE * STRIDE)
 CONFIDENT = 0.2
@@ -191,6 +191,12 @@ class Criterion:
                 own = sample(logits[b], cells, target.depth_m.shape)[0]
                 losses.append(depth_loss(depth_from_logits(own, self.config.max_depth_m), depth[cells]))
         return torch.stack(losses).mean() if losses else logits.sum() * 0
+
+
+def kept_values(config: EfficientDPSConfig, weights: LossWeights, cells: int) -> int:
+    """Float32 numbers of an image that the losses keep, with so many cells of stride 4: eight copies of what the
+    matched queries say at the points that are looked at."""
+    return 8 * config.num_groups * min(SEGMENTS, config.num_queries) * (min(weights.points, cells) or cells)
 
 
 def taps(cells: Tensor, grid: Sequence[int], source: Sequence[int]) -> tuple[Tensor, Tensor]:

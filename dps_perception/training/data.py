@@ -15,9 +15,10 @@ from ..data.datasets import Dataset, open_dataset
 from ..data.transforms import NO_AUGMENTATION, Augmentation, augment
 from ..errors import ConfigError, nearest
 from ..labels import LABEL_SPACES
-from ..models.config import EfficientDPSConfig
+from ..models.config import NetworkConfig
 from ..types import Sample
 from .config import DataSettings, TrainConfig
+from .objectives import objective_of
 from .order import BatchOrder, Key, ValidationShare
 from .targets import Targets, make_targets, require_known_classes
 
@@ -52,7 +53,7 @@ class TrainingViews(TorchDataset):
         self,
         dataset: Dataset,
         settings: DataSettings,
-        model: EfficientDPSConfig,
+        model: NetworkConfig,
         augmentation: Augmentation,
         seed: int,
     ) -> None:
@@ -71,7 +72,7 @@ class TrainingViews(TorchDataset):
             view,
             self.dataset.label_space,
             self.settings.min_area_px,
-            self.model.num_queries,
+            objective_of(self.model).most_segments(self.model),
             self.model.max_depth_m,
             self.settings.depth_stride,
         )
@@ -102,7 +103,7 @@ class TrainingData(LightningDataModule):
         self,
         splits: tuple[Dataset, Dataset],
         settings: DataSettings,
-        model: EfficientDPSConfig,
+        model: NetworkConfig,
         batch_size: int,
         seed: int,
     ) -> None:

@@ -15,8 +15,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ..errors import ConfigError
 from ..files import replacing
-from ..models.config import preset
-from ..models.efficientdps import EfficientDPS
+from ..models.families import build, preset
+from ..models.network import Network
 from .checkpoint import CheckpointEvery, WholeCheckpoints, write_scores, write_weights
 from .config import TrainConfig
 from .data import TrainingData, open_splits
@@ -25,6 +25,7 @@ from .initialise import initialise, load_backbone, read_start
 from .lineage import Lineage, plain
 from .memory import available_bytes, estimate
 from .module import TrainingModule, log_every
+from .objectives import losses_of
 from .processes import plan
 from .resume import newest_checkpoint, require_same_run
 
@@ -85,15 +86,16 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
-def _build(config: TrainConfig, lineage: Lineage, fresh: bool) -> EfficientDPS:
+def _build(config: TrainConfig, lineage: Lineage, fresh: bool) -> Network:
     """The network with what it starts from; a resumed run has all of that in its checkpoint."""
     settings = config.model
-    if "num_classes" in settings.changes:
-        raise ConfigError(
-            f"model.changes: num_classes is {len(lineage.label_space)} by label space '{lineage.label_space.name}' and "
-            "can't be changed; leave it out, or set model.label_space"
-        )
-    network = EfficientDPS(preset(settings.preset, num_classes=len(lineage.label_space), **settings.changes))
+    for name in ("num_classes", "thing_classes"):
+        if name in settings.changes:
+            raise ConfigError(
+                f"model.changes: {name} comes from label space '{lineage.label_space.name}' ("
+                f"{len(lineage.label_space)} classes) and can't be changed; leave it out, or set model.label_space"
+            )
+    network = build(preset(settings.preset, **settings.changes).for_classes(lineage.label_space))
     if fresh and settings.backbone_weights:
         say(load_backbone(network, settings.backbone_weights))
     if fresh and settings.init_from:
@@ -101,6 +103,8 @@ def _build(config: TrainConfig, lineage: Lineage, fresh: bool) -> EfficientDPS:
         say(initialise(network, start, lineage.label_space))
         lineage.earlier = start.stages
     network.freeze(settings.freeze)
+    if settings.frozen_batch_norms:
+        network.freeze_batch_norms()
     return network
 
 
@@ -117,7 +121,7 @@ def _begin_output(config: TrainConfig, first: bool) -> None:
         ) from error
 
 
-def _trainer(config: TrainConfig, network: EfficientDPS, resumed: bool) -> Trainer:
+def _trainer(config: TrainConfig, network: Network, resumed: bool) -> Trainer:
     run, optimizer = config.run, config.optimizer
     processes = plan(run, network)
     say(processes.remark)
@@ -164,12 +168,12 @@ def _log_name(folder: Path, resumed: bool) -> str:
     return f"resumed_{len(list(folder.glob('resumed_*'))) + 1}"
 
 
-def _say_memory(config: TrainConfig, network: EfficientDPS, trainer: Trainer) -> None:
+def _say_memory(config: TrainConfig, network: Network, trainer: Trainer) -> None:
     guess = estimate(
         network.config,
+        losses_of(config, network.config),
         config.optimizer.batch_size,
         config.data.input_size,
-        config.loss.points,
         half="16" in config.run.precision,
         averaged=config.run.ema_decay > 0,
     )

@@ -14,15 +14,15 @@ from torchvision.models import get_model_weights
 
 from ..errors import ModelLoadError
 from ..labels import LabelSpace
-from ..models.efficientdps import EfficientDPS
+from ..models.efficientdps import GROUPED
+from ..models.families import family_of
+from ..models.network import Network
 from ..models.weights import find_weights, load_weights, shipped_weights
 from .failures import LAST
 from .lineage import KEY, stages_of_checkpoint, stages_of_weights
 
 IMAGENET = "imagenet"
 _PREFIX = "network."
-_GROUPED = "queries.activation."
-_CLASS_PARTS = ("class_head.4.", "auxiliary.")
 _CLASSIFIER = ("fc.", "head.", "norm.")  # what torchvision has behind the backbone
 # Counters that old files lack, the norm behind each stage of ours, and what depends on the window (12 here, 7 there).
 _MAY_DIFFER = (".num_batches_tracked", "norms.", ".relative_position_")
@@ -72,7 +72,7 @@ def read_start(source: str) -> Start:
     return Start(path, tensors, space, stages_of_checkpoint(checkpoint, path))
 
 
-def initialise(network: EfficientDPS, start: Start, label_space: LabelSpace) -> str:
+def initialise(network: Network, start: Start, label_space: LabelSpace) -> str:
     """Copy every tensor of `start` that fits into `network`; return a report of what was and wasn't taken.
 
     The layers that tell classes apart stay fresh where the classes are others, even if there are as many.
@@ -81,7 +81,7 @@ def initialise(network: EfficientDPS, start: Start, label_space: LabelSpace) -> 
         ModelLoadError: not one tensor fits.
     """
     foreign = start.label_space is not None and _kinds(start.label_space) != _kinds(label_space)
-    skipped = {name for name in start.tensors if foreign and name.startswith(_CLASS_PARTS)}
+    skipped = {name for name in start.tensors if foreign and name.startswith(family_of(network.config).class_parts)}
     lines = _copy(network.state_dict(), {k: v for k, v in start.tensors.items() if k not in skipped})
     if lines is None:
         raise ModelLoadError(
@@ -96,7 +96,7 @@ def initialise(network: EfficientDPS, start: Start, label_space: LabelSpace) -> 
     return "\n  ".join([f"init_from {start.path}: {lines[0]}", *lines[1:]])
 
 
-def load_backbone(network: EfficientDPS, source: str) -> str:
+def load_backbone(network: Network, source: str) -> str:
     """Give the backbone torchvision's weights; return a report.
 
     Args:
@@ -150,7 +150,7 @@ def foreign_tensors(own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> 
 
 def _copy(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str] | None:
     """Copy what fits into `own` in place; lines of what happened, None where nothing fits."""
-    grown = {name: len(value) for name, value in tensors.items() if name.startswith(_GROUPED)}
+    grown = {name: len(value) for name, value in tensors.items() if name.startswith(GROUPED)}
     tensors = {name: _first_groups(name, value, own) for name, value in tensors.items()}
     shared = [name for name in own if name in tensors]
     fitting = [name for name in shared if own[name].shape == tensors[name].shape]
@@ -177,7 +177,7 @@ def _copy(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]
 
 def _first_groups(name: str, value: Tensor, own: Mapping[str, Tensor]) -> Tensor:
     """Query groups that both have; those that only `own` has keep what they are."""
-    if not name.startswith(_GROUPED) or name not in own or own[name].shape[1:] != value.shape[1:]:
+    if not name.startswith(GROUPED) or name not in own or own[name].shape[1:] != value.shape[1:]:
         return value
     merged = own[name].clone()
     common = min(len(merged), len(value))

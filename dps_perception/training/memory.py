@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,12 +12,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
 from ..evaluation.scores import text_table
-from ..models.config import EfficientDPSConfig
-from ..models.efficientdps import EfficientDPS
+from ..models.config import NetworkConfig
+from ..models.families import build
+from .objectives import objective_of
 
-SEGMENTS = 30
-"""Targets of an image that the estimate reckons with; a busy street scene has about as many."""
-_COPIES = 8  # float32 arrays of (matched queries, points) that mask and depth losses keep for backward
 _GIB = 1024**3
 
 
@@ -50,16 +49,16 @@ class MemoryEstimate:
         if available is not None and self.total > available:
             text += (
                 "\nwarning: this is more than there is. Lower optimizer.batch_size (and raise optimizer.accumulate), "
-                "data.input_size, num_groups in model.changes or loss.points"
+                "data.input_size, or, of EfficientDPS, num_groups in model.changes or loss.points"
             )
         return text
 
 
 def estimate(
-    config: EfficientDPSConfig,
+    config: NetworkConfig,
+    weights: Any,
     batch_size: int,
     input_size: tuple[int, int],
-    points: int,
     *,
     half: bool,
     averaged: bool,
@@ -70,9 +69,9 @@ def estimate(
 
     Args:
         config: of the network.
+        weights: of the losses of its family.
         batch_size: images on each device.
         input_size: (height, width).
-        points: cells per image in the losses; 0 is all of stride 4.
         half: mixed precision with bfloat16.
         averaged: EMA weights are kept.
     """
@@ -84,7 +83,7 @@ def estimate(
         return tensor
 
     with FakeTensorMode():
-        network = EfficientDPS(config).train()
+        network = build(config).train()
         images = torch.empty((batch_size, height, width, 3), dtype=torch.uint8)
         with torch.autocast("cpu", torch.bfloat16, enabled=half), saved_tensors_hooks(keep, lambda tensor: tensor):
             outputs = network(images)
@@ -94,8 +93,7 @@ def estimate(
         activations = sum(t.untyped_storage().nbytes() for key, t in kept.items() if key not in own)
         output_bytes = sum(4 * value.numel() for value in outputs.values())
     cells = (height // 4) * (width // 4)
-    matched = batch_size * config.num_groups * min(SEGMENTS, config.num_queries)
-    losses = output_bytes + 4 * _COPIES * matched * (min(points, cells) or cells)
+    losses = output_bytes + 4 * batch_size * objective_of(config).kept(config, weights, cells)
     return MemoryEstimate(
         (parameters + buffers) * (2 if averaged else 1), parameters, 2 * parameters, activations, losses
     )

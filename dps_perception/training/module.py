@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,21 +12,28 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.utils import get_total_norm
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..evaluation import Evaluator, Scores
 from ..labels import VOID_PANOPTIC_ID
-from ..models.efficientdps import STRIDE, EfficientDPS
-from ..models.fusion import fuse
+from ..models.families import family_of
+from ..models.layers import full_precision
+from ..models.network import Network
 from ..types import OutputGrid
 from .config import OptimizerSettings, TrainConfig
-from .criterion import Criterion
 from .data import Batch, ValidationItem, ValidationViews
 from .failures import require_finite
 from .lineage import Lineage
+from .objectives import losses_of, objective_of
 from .pictures import Gallery
 from .speed import StepClock
+
+OPTIMIZERS: dict[str, Callable[[Any, float], Optimizer]] = {
+    "adamw": lambda groups, rate: AdamW(groups, lr=rate),
+    "adam": lambda groups, rate: Adam(groups, lr=rate),
+    "sgd": lambda groups, rate: SGD(groups, lr=rate, momentum=0.9),
+}
 
 
 class TrainingModule(LightningModule):
@@ -37,12 +45,12 @@ class TrainingModule(LightningModule):
         config: the whole run.
     """
 
-    def __init__(self, network: EfficientDPS, lineage: Lineage, config: TrainConfig) -> None:
+    def __init__(self, network: Network, lineage: Lineage, config: TrainConfig) -> None:
         super().__init__()
         self.network, self.lineage, self.settings = network, lineage, config
         self.label_space = lineage.label_space
         self.clock = StepClock()
-        self.criterion = Criterion(network.config, config.loss)
+        self.criterion = objective_of(network.config).criterion(network.config, losses_of(config, network.config))
         self.criterion.lap = self.clock.lap
         self.evaluator = self._new_evaluator()
         self.gallery: Gallery | None = None
@@ -117,14 +125,10 @@ class TrainingModule(LightningModule):
         if not item.counts:
             return
         height, width = sample.image.shape[:2]
-        prediction = fuse(
-            outputs,
-            self.label_space,
-            self.settings.thresholds,
-            OutputGrid(height, width, 1.0, 1.0),
-            STRIDE,
-            self.network.config.max_depth_m,
-        )
+        grid = OutputGrid(height, width, 1.0, 1.0)
+        config = self.network.config
+        with full_precision(self.device):
+            prediction = family_of(config).fuse(outputs, config, self.label_space, self.settings.thresholds, grid)
         truth = sample.panoptic
         if truth is None:  # only its depth is scored
             truth = np.full((height, width), VOID_PANOPTIC_ID, np.uint16)
@@ -144,7 +148,7 @@ class TrainingModule(LightningModule):
         scores = self.evaluator.compute()
         self.last_scores, self.scored_step = scores, self.global_step
         values = {"pq": scores.pq, "pq_things": scores.pq_things, "pq_stuff": scores.pq_stuff}
-        if self.network.config.depth:
+        if self.network.config.has_depth:
             values |= {"dpq": scores.dpq, "abs_rel": scores.abs_rel}
         self.log_dict({f"val/{k}": float(v) for k, v in values.items()}, prog_bar=True, rank_zero_only=True)
 
@@ -153,7 +157,7 @@ class TrainingModule(LightningModule):
         self.clock.start()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW without decay on biases and norms, stepped every batch."""
+        """The optimiser, without decay on biases and norms; its schedule is stepped every batch."""
         settings = self.settings.optimizer
         learning = [p for p in self.network.parameters() if p.requires_grad]
         decayed, plain = [p for p in learning if p.ndim > 1], [p for p in learning if p.ndim <= 1]
@@ -161,7 +165,7 @@ class TrainingModule(LightningModule):
             {"params": decayed, "weight_decay": settings.weight_decay},
             {"params": plain, "weight_decay": 0.0},
         ]
-        optimizer = AdamW(groups, lr=settings.learning_rate)
+        optimizer = OPTIMIZERS[settings.name](groups, settings.learning_rate)
         schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, settings))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

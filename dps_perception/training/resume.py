@@ -10,7 +10,7 @@ import torch
 
 from ..errors import ConfigError
 from ..labels import LabelSpace
-from ..models.config import preset
+from ..models.families import preset
 from .config import TrainConfig
 from .failures import LAST
 from .lineage import KEY, plain
@@ -76,7 +76,7 @@ def _of_network(
 ) -> list[str]:
     """Differences of the networks, whatever way they were asked for, and of the classes."""
     old, new = (
-        preset(c["model"]["preset"], num_classes=len(space), **c["model"]["changes"]).to_dict()
+        preset(c["model"]["preset"], **c["model"]["changes"]).for_classes(space).to_dict()
         for c, space in ((then, then_space), (now, label_space))
     )
     wrong = [f"the network's {_change(name, new[name], old[name])}" for name in new if new[name] != old[name]]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from ..errors import DatasetError
@@ -15,6 +16,8 @@ from ..labels import VOID_CLASS_ID, LabelSpace, unpack
 from ..types import Sample
 
 STRIDE = 4
+SEGMENTS = 30
+"""Segments of an image that memory estimates reckon with; a busy street scene has about as many."""
 _NO_SEGMENT = -1
 
 
@@ -27,6 +30,7 @@ class Targets:
         classes: (T,) int64 class ids.
         masks: (T, h, w) uint8, how many of a cell's 16 pixels belong to the segment.
         valid: (h, w) uint8, how many of a cell's 16 pixels are not void.
+        boxes: (T, 4) float32 left, top, right, bottom of the segments, pixels of the input, half-open.
         segment: (hd, wd) int64, index into T at the cell's centre, -1 where none.
         depth_m: (hd, wd) float32 at the cell's centre, NaN where unknown or out of range.
         semantic: (h, w) int64 class id at the cell's centre, 255 void.
@@ -36,6 +40,7 @@ class Targets:
     classes: Tensor
     masks: Tensor
     valid: Tensor
+    boxes: Tensor
     segment: Tensor
     depth_m: Tensor
     semantic: Tensor
@@ -78,6 +83,7 @@ def make_targets(
             classes=torch.zeros(0, dtype=torch.int64),
             masks=torch.zeros((0, h, w), dtype=torch.uint8),
             valid=torch.zeros((h, w), dtype=torch.uint8),
+            boxes=torch.zeros((0, 4)),
             segment=torch.full(depth.shape, _NO_SEGMENT),
             depth_m=torch.from_numpy(np.ascontiguousarray(depth)),
             semantic=torch.full((h, w), VOID_CLASS_ID),
@@ -104,6 +110,7 @@ def make_targets(
         classes=torch.from_numpy((ids[candidates] // 256).astype(np.int64)),
         masks=torch.from_numpy(counts.astype(np.uint8).reshape(len(candidates), h, w)),
         valid=torch.from_numpy((~void).reshape(h, STRIDE, w, STRIDE).sum((1, 3)).astype(np.uint8)),
+        boxes=torch.from_numpy(_boxes(segment, len(candidates))),
         segment=torch.from_numpy(np.ascontiguousarray(segment[depth_cells])),
         depth_m=torch.from_numpy(np.ascontiguousarray(depth)),
         semantic=torch.from_numpy(np.where(void, VOID_CLASS_ID, class_id)[_centres(STRIDE)].astype(np.int64)),
@@ -125,6 +132,13 @@ def require_known_classes(sample: Sample, label_space: LabelSpace) -> None:
             f"{sample.sample_id}: class id {outside[0]} is outside label space '{label_space.name}' "
             f"of {len(label_space)} classes; look for more with --check-data, or set model.label_space"
         )
+
+
+def _boxes(segment: NDArray[np.int64], count: int) -> NDArray[np.float32]:
+    """(count, 4) left, top, right, bottom of the segments 0 .. count - 1 in (H, W)."""
+    found = ndimage.find_objects((segment + 1).astype(np.int32), count)
+    edges = [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in found]
+    return np.array(edges, np.float32).reshape(-1, 4)
 
 
 def _centres(stride: int) -> tuple[slice, slice]:
