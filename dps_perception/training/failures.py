@@ -103,8 +103,9 @@ def _from_worker(error: DpsError) -> DpsError:
 
 def _out_of_memory(config: TrainConfig) -> str:
     height, width = config.data.input_size
+    groups = config.model.changes.get("num_groups", "the preset's")
     return (
         f"out of memory; lower optimizer.batch_size ({config.optimizer.batch_size}; raise optimizer.accumulate "
         f"({config.optimizer.accumulate}) to keep the step as large), data.input_size ({height}x{width}), or, of "
-        "EfficientDPS, num_groups in model.changes or loss.points"
+        f"EfficientDPS, num_groups in model.changes ({groups}) or loss.points ({config.loss.points or '0, which is all'})"
     )
