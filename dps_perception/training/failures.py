@@ -103,9 +103,9 @@ def _from_worker(error: DpsError) -> DpsError:
 
 def _out_of_memory(config: TrainConfig) -> str:
     height, width = config.data.input_size
-    groups = config.model.changes.get("num_groups", "the preset's")
+    groups, points = config.model.changes.get("num_groups", "the preset's"), config.loss.points or "0, which is all"
     return (
         f"out of memory; lower optimizer.batch_size ({config.optimizer.batch_size}; raise optimizer.accumulate "
-        f"({config.optimizer.accumulate}) to keep the step as large), data.input_size ({height}x{width}), or, of "
-        f"EfficientDPS, num_groups in model.changes ({groups}) or loss.points ({config.loss.points or '0, which is all'})"
+        f"({config.optimizer.accumulate}) to keep the step as large), data.input_size ({height}x{width}), or (of "
+        f"EfficientDPS) num_groups in model.changes ({groups}) or loss.points ({points})"
     )
