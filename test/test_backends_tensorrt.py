@@ -15,7 +15,7 @@ from dps_perception.inference.backends.model_file import open_model
 from dps_perception.inference.backends.tensorrt_backend import require_fit
 from dps_perception.inference.backends.tensorrt_build import _words, build_apart, build_engine, parse_onnx
 from dps_perception.inference.backends.tensorrt_runtime import TensorRT, capabilities, find_tensorrt
-from dps_perception.models.config import PRESETS
+from dps_perception.models.efficientdps_config import PRESETS
 
 pytest.importorskip("tensorrt_rtx_bindings")
 RTX = find_tensorrt("tensorrt_rtx")

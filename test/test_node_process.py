@@ -175,7 +175,7 @@ def other_family(folder, weights):
     path = folder / "family.safetensors"
     with safe_open(weights, framework="pt") as file:
         metadata = json.loads(file.metadata()[METADATA_KEY])
-    save_file(load_file(weights), path, {METADATA_KEY: json.dumps({**metadata, "family": "panopticdepth"})})
+    save_file(load_file(weights), path, {METADATA_KEY: json.dumps({**metadata, "family": "nextdps"})})
     return path
 
 
@@ -189,7 +189,7 @@ def other_label_space(folder, weights):
     [
         (missing, "no weights file"),
         (truncated, "may be truncated: copy or download it again"),
-        (other_family, "is of family 'panopticdepth'"),
+        (other_family, "is of family 'nextdps'; this version knows efficientdps, panopticdepth, realtime_panoptic"),
         (other_label_space, "have label space 'two', the parameter label_space asks for 'cityscapes'"),
     ],
 )

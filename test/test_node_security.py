@@ -66,7 +66,7 @@ def seen_with(services, **values):
     with rigs() as make:
         r = make(**values)
         r.ready()
-        r.until(lambda: len(opened(r)["services", "reply"]) >= services)
+        r.until(lambda: len(opened(r)["services", "reply"]) >= services, 60)  # the graph comes in its own time
         return opened(r)
 
 
