@@ -65,12 +65,12 @@ def export_config(config, name, folder, **options):
 
     from dps_perception.inference.export import ExportOptions, export_onnx
     from dps_perception.labels import CITYSCAPES
-    from dps_perception.models.efficientdps import EfficientDPS
+    from dps_perception.models.families import build
     from dps_perception.models.weights import ModelInfo
 
     torch.manual_seed(0)
     info = ModelInfo(name, name, config, CITYSCAPES, SIZE, 100.0, 0.5, 88.0, weights_sha256="ab" * 32)
-    export_onnx(EfficientDPS(config).eval(), info, ExportOptions(SIZE, **options), folder / f"{name}.onnx")
+    export_onnx(build(config).eval(), info, ExportOptions(SIZE, **options), folder / f"{name}.onnx")
     return folder / f"{name}.onnx"
 
 

@@ -15,10 +15,12 @@ from dps_perception.inference.backends.model_file import open_model
 from dps_perception.inference.backends.tensorrt_backend import require_fit
 from dps_perception.inference.backends.tensorrt_build import _words, build_apart, build_engine, parse_onnx
 from dps_perception.inference.backends.tensorrt_runtime import TensorRT, capabilities, find_tensorrt
-from dps_perception.models.efficientdps_config import PRESETS
+from dps_perception.models.families import PRESETS, build, preset
 
 pytest.importorskip("tensorrt_rtx_bindings")
 RTX = find_tensorrt("tensorrt_rtx")
+LEFT_OUT = {"panopticdepth_r50", "realtime_panoptic_r50"}
+"""Not built here: the first has deformable convolutions, the second the layers of its small one."""
 
 
 def parse(path):
@@ -26,14 +28,18 @@ def parse(path):
     return parse_onnx(path, RTX.module.Builder(words), RTX, words)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * ("swin" in n)) for n in PRESETS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * ("swin" in n)) for n in PRESETS if n not in LEFT_OUT]
+)
 @pytest.mark.timeout(900)
 def test_every_preset_is_parsed_and_built(name, tmp_path):
     path, engine = export_preset(name, tmp_path), tmp_path / "x.engine"
     network = parse(path)
     assert tuple(network.get_input(0).shape) == (1, *SIZE, 3)
     names = [network.get_output(i).name for i in range(network.num_outputs)]
-    assert names[:3] == ["class_logits", "mask_logits", "depth_logits"]
+    with torch.device("meta"):
+        expected = build(preset(name).for_inference()).eval()(torch.empty((1, *SIZE, 3), dtype=torch.uint8))
+    assert names == list(expected)
     del network
     build_engine(path, engine, RTX, "8.6")
     assert open_model(engine).info.model_id == name
