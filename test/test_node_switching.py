@@ -183,17 +183,32 @@ def test_what_was_asked_for_before_a_clean_up_does_not_replace_what_runs_after_i
     r = rig()
     r.ready()
     set_(r, backend="onnxruntime")
-    r.until(lambda: r.node.health.switching_to == "onnxruntime")
+    r.until(lambda: "onnxruntime" in Slow.gates)  # it is being built
     r.node.trigger_deactivate()
     r.node.trigger_cleanup()
     set_(r, backend="torch")
     r.node.trigger_configure()
     r.node.trigger_activate()
     gate("onnxruntime").set()
-    r.until(lambda: len(r.loaded) == 3 and not r.node.health.switching_to)
+    r.until(lambda: len(r.loaded) == 3 and sum(not p.closed for p in r.loaded) == 1)
     assert r.node._pipeline.predictor.backend_name == "torch"
     assert [p.backend_name for p in r.loaded if not p.closed] == ["torch"]
     assert not r.node.health.switch_error
+
+
+def test_what_was_not_begun_before_a_clean_up_is_not_begun_after_it(rig):
+    r = rig()
+    r.ready()
+    set_(r, backend="openvino")
+    r.until(lambda: "openvino" in Slow.gates)
+    set_(r, backend="onnxruntime")  # waits for the one that is being built
+    r.node.trigger_deactivate()
+    r.node.trigger_cleanup()
+    assert not r.node.health.switching_to
+    gate("openvino").set()
+    r.until(lambda: r.node._switcher._thread is None)
+    assert "onnxruntime" not in Slow.gates
+    assert all(p.closed for p in r.loaded)
 
 
 def test_shutdown_waits_for_what_is_built(rig):

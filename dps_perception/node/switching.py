@@ -106,6 +106,7 @@ class Switcher:
         with self._lock:
             older, self._asked = self._asked, None
             self._lives += 1
+            self._health.switching_to = ""
         if older is not None:
             older[1].set_result(Outcome(older[0], GONE, 0.0))
 
