@@ -19,6 +19,7 @@ from dps_perception.inference.backends.engine_cache import FOLDER_VARIABLE
 from dps_perception.inference.machine import differences
 from dps_perception.labels import CITYSCAPES
 from dps_perception.models.efficientdps_config import EfficientDPSConfig
+from dps_perception.models.families import preset
 from dps_perception.types import Sample
 
 TINY = EfficientDPSConfig(backbone="resnet18", channels=8, num_queries=6, num_groups=1)
@@ -89,6 +90,14 @@ def test_random_weights_are_the_same_every_time_and_work_on_synthetic_segments(t
     assert result["timings"][0]["subject"].startswith("tiny (random weights) 64x128 torch")
     assert [row["stage"] for row in result["timings"]] == ["resize", "network", "fusion", "together"]
     assert "20 synthetic segments" in result["notes"][0]
+
+
+def test_fusion_of_random_weights_of_another_family_is_not_timed(tmp_path, monkeypatch):
+    small = preset("realtime_panoptic_r18", channels=8, semantic_channels=8)
+    monkeypatch.setattr(run, "random_weights", lambda name: random_weights(name, small))
+    result = measured(tmp_path, "--preset", "realtime_panoptic_r18", "--size", "64x128", "--no-ros", "--segments", "20")
+    assert [row["stage"] for row in result["timings"]] == ["resize", "network", "together"]
+    assert "messages work on 20 synthetic segments there, and fusion is not timed" in result["notes"][0]
 
 
 def test_the_share_of_the_peak_is_that_of_the_measured_network(small_weights, tmp_path, monkeypatch):

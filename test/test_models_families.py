@@ -1,6 +1,8 @@
 """Every family is built, fused, stored and compared in the same way; a run can't be given another family's settings."""
 
 import json
+from contextlib import closing
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import training_rig as rig
 
 from dps_perception.benchmark import cli as benchmark
 from dps_perception.benchmark.count import count
+from dps_perception.benchmark.families import same_runtime
 from dps_perception.errors import ConfigError, ModelLoadError
 from dps_perception.inference.predictor import Predictor
 from dps_perception.labels import CITYSCAPES, ClassInfo, LabelSpace
@@ -63,7 +66,7 @@ def test_a_config_goes_through_json_and_to_other_classes(family):
     assert pets.fits(PETS)
     assert not pets.fits(CITYSCAPES)
     assert not config.without_depth().has_depth
-    assert count(config.without_depth(), (64, 128))["params"] <= count(config, (64, 128))["params"]
+    assert count(config.without_depth(), (64, 128))["params"] < count(config, (64, 128))["params"]
     with pytest.raises(ConfigError, match="unknown model setting 'chanels'"):
         type(config).from_dict({"chanels": 8})
 
@@ -134,6 +137,18 @@ def test_families_side_by_side(weights, tmp_path, capsys):
     assert "PanopticDepth" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="--images 0"):
         benchmark.command(["--families", "--images", "0"])
+
+
+def test_families_in_different_precisions_are_not_compared(weights):
+    load = partial(Predictor.load, backend="torch", device="cpu")
+    with (
+        closing(load(weights["efficientdps"], precision="fp32")) as one,
+        closing(load(weights["panopticdepth"], precision="bf16")) as other,
+    ):
+        assert same_runtime([one, one]) == ("torch", "fp32")
+        expected = "efficientdps got torch fp32, panopticdepth got torch bf16; name --backend and --precision"
+        with pytest.raises(ConfigError, match=expected):
+            same_runtime([one, other])
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from panopticdepth_scene import CAR, CAR_MAP, THINGS, road, targets_of
 from torchvision.ops import sigmoid_focal_loss
 
-from dps_perception.camera import Intrinsics
-from dps_perception.labels import CITYSCAPES, VOID_PANOPTIC_ID, pack
+from dps_perception.labels import VOID_PANOPTIC_ID, pack
 from dps_perception.models.families import build
 from dps_perception.models.panopticdepth_config import PanopticDepthConfig
 from dps_perception.training.objectives import OBJECTIVES
@@ -19,24 +19,6 @@ from dps_perception.training.panopticdepth_criterion import (
     position_loss,
 )
 from dps_perception.training.panopticdepth_targets import level_targets
-from dps_perception.training.targets import make_targets
-from dps_perception.types import Sample
-
-ROAD, CAR = 0, 13
-THINGS = tuple(range(11, 19))
-CAR_MAP = CAR - 11
-
-
-def targets_of(panoptic, depth=None):
-    """Of a picture with these panoptic ids, (H, W), and metres."""
-    height, width = panoptic.shape
-    image = np.zeros((height, width, 3), np.uint8)
-    sample = Sample(image, panoptic, depth, Intrinsics(50, 50, width / 2, height / 2, width, height), "")
-    return make_targets(sample, CITYSCAPES, 1, 200, 88.0)
-
-
-def road(height, width):
-    return np.full((height, width), pack(ROAD, 0), np.uint16)
 
 
 def test_position_loss_by_hand_and_as_torchvision_has_it():

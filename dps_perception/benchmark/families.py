@@ -63,7 +63,8 @@ def run(args: argparse.Namespace, size: tuple[int, int] | None) -> dict[str, Any
     """Measure, print a table, put it into --markdown, and return what --json gets.
 
     Raises:
-        ConfigError: nothing to measure on, a file without marks, or weights of another label space than the data.
+        ConfigError: nothing to measure on, a file without marks, weights of another label space than the data, or
+            models that "auto" gave different backends or precisions.
         DpsError: see `Predictor.load`.
     """
     if args.images < 1:
@@ -80,8 +81,8 @@ def run(args: argparse.Namespace, size: tuple[int, int] | None) -> dict[str, Any
                 input_size=size or (predictors[0].input_size if predictors else None), progress=print,
             )  # fmt: skip
             predictors.append(one)
+        backend, precision = same_runtime(predictors)
         rows = measure(predictors, source)
-        backend, precision = predictors[0].backend_name, predictors[0].precision
         height, width = predictors[0].input_size
     finally:
         for each in predictors:
@@ -100,6 +101,19 @@ def run(args: argparse.Namespace, size: tuple[int, int] | None) -> dict[str, Any
         "versions": versions(),
         "rows": [asdict(row) for row in rows],
     }
+
+
+def same_runtime(predictors: Sequence[Predictor]) -> tuple[str, str]:
+    """Backend and precision that all of them have.
+
+    Raises:
+        ConfigError: they differ, so that times and scores could not be compared.
+    """
+    found = {(each.backend_name, each.precision) for each in predictors}
+    if len(found) > 1:
+        got = ", ".join(f"{p.model.model_id} got {p.backend_name} {p.precision}" for p in predictors)
+        raise ConfigError(f"families need one backend and precision, but {got}; name --backend and --precision")
+    return found.pop()
 
 
 def measure(predictors: Sequence[Predictor], source: Source) -> list[Row]:

@@ -119,10 +119,7 @@ def _networks(
         print("\n".join(f"{row.subject}: {row.stage} {row.median_ms:.1f} ms" for row in timings), flush=True)
         result.timings += timings
         if is_random(predictor):
-            kept = frames.look
-            result.note(
-                f"Random weights keep no query: fusion and messages work on {kept.kept} synthetic segments there"
-            )
+            result.note(stages.stand_in_note(predictor, frames.look))
         if args.roofline:
             _roof(predictor, timings, result)
         if args.peers:

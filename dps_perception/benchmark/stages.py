@@ -57,7 +57,7 @@ def measure(predictor: Predictor, frames: Frames, effort: Effort) -> list[Timing
     if is_random(predictor):
         space = predictor.model.label_space
         stand_in = network_outputs(space, predictor.input_size, frames.look, device)
-    fused = predictor.model.family == EfficientDPSConfig.family
+    fused = _fusion_stands_in(predictor)
     with _node_side(predictor.model, frames, camera) as node:
 
         def frame(watch: Stopwatch) -> None:
@@ -74,6 +74,14 @@ def measure(predictor: Predictor, frames: Frames, effort: Effort) -> list[Timing
                 node.send(watch, rgb, prediction)
 
         return repeat(frame, effort, device).timings(name_of(predictor))
+
+
+def stand_in_note(predictor: Predictor, look: Look) -> str:
+    """What `measure` timed where the weights are random."""
+    if _fusion_stands_in(predictor):
+        return f"Random weights keep no query: fusion and messages work on {look.kept} synthetic segments there"
+    family = predictor.model.family
+    return f"Random weights of {family}: messages work on {look.kept} synthetic segments there, and fusion is not timed"
 
 
 def measure_after_network(
@@ -100,6 +108,11 @@ def measure_after_network(
                 node.send(watch, rgb, prediction)
 
         return repeat(frame, effort, device).timings(name)
+
+
+def _fusion_stands_in(predictor: Predictor) -> bool:
+    """Whether the synthetic outputs are those of its family."""
+    return predictor.model.family == EfficientDPSConfig.family
 
 
 def _fused(predictor: Predictor, tensors: dict[str, torch.Tensor], image_hw: tuple[int, int]) -> Prediction:

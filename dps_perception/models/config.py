@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, TypeVar
@@ -18,7 +19,7 @@ Config = TypeVar("Config", bound="NetworkConfig")
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class NetworkConfig(ABC):
     """What every family's config has.
 
     Attributes:
@@ -68,9 +69,9 @@ class NetworkConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be true or false")
 
     @property
+    @abstractmethod
     def has_depth(self) -> bool:
         """Whether the network estimates depth."""
-        return True
 
     def for_classes(self: Config, space: LabelSpace) -> Config:
         """The same for another label space."""
@@ -80,9 +81,9 @@ class NetworkConfig:
         """The same without what only training needs."""
         return self
 
+    @abstractmethod
     def without_depth(self: Config) -> Config:
         """The same for panoptic segmentation alone."""
-        raise NotImplementedError
 
     def fits(self, space: LabelSpace) -> bool:
         """Whether it predicts the classes of that label space."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from ..models.panopticdepth import DEPTH_NUMBERS
 from ..models.panopticdepth_config import DENSE, INSTANCE, PanopticDepthConfig
 from .panopticdepth_targets import FULL, LevelTargets, level_targets
-from .per_image import mean_over_images
+from .per_image import PerImageCriterion
 from .targets import SEGMENTS, Targets
 
 MOST_SEGMENTS = 200
@@ -60,21 +60,9 @@ class Speaker:
     weights: Tensor
 
 
-class PanopticDepthCriterion:
-    """Losses of a batch; `lap` is for a clock and not called: nothing is matched."""
-
-    def __init__(self, config: PanopticDepthConfig, weights: PanopticDepthLosses) -> None:
-        self.config, self.weights = config, weights
-        self.lap: Callable[[str], None] = lambda stage: None
-
-    def __call__(self, outputs: Mapping[str, Tensor], targets: Sequence[Targets]) -> dict[str, Tensor]:
-        """Weighted loss terms by name; their sum is the objective.
-
-        Args:
-            outputs: of `PanopticDepth.forward`, B images.
-            targets: B of them; without labels only depth is learnt.
-        """
-        return mean_over_images(self._image, outputs, targets, self.weights)
+class PanopticDepthCriterion(PerImageCriterion[PanopticDepthConfig, PanopticDepthLosses]):
+    """Losses of a batch. From images without labels only dense depth is learnt (variant A): depth by instance needs to
+    know the instances."""
 
     def _image(self, outputs: Mapping[str, Tensor], target: Targets) -> dict[str, Tensor]:
         terms = {}

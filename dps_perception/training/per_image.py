@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,30 +12,44 @@ from torch import Tensor
 from ..models.layers import full_precision
 from .targets import Targets
 
-Terms = Callable[[Mapping[str, Tensor], Targets], dict[str, Tensor]]
+Config = TypeVar("Config")
+Weights = TypeVar("Weights")
 
 
-def mean_over_images(
-    terms: Terms, outputs: Mapping[str, Tensor], targets: Sequence[Targets], weights: Any
-) -> dict[str, Tensor]:
-    """Weighted loss terms of a batch: each the mean over the images that have it.
+class PerImageCriterion(ABC, Generic[Config, Weights]):
+    """Losses of a batch: each term is the mean over the images that have it, times its weight.
+
+    `lap` is for a clock and not called: nothing is matched.
 
     Args:
-        terms: float32 named tensors of one image (batch size 1) and its targets -> terms by name, without autocast.
-        outputs: of the network, B images.
-        targets: B of them.
+        config: of the network.
         weights: an attribute for each term.
-
-    Returns:
-        The terms, and "idle", which is zero: it gives every output a gradient, as several processes need.
     """
-    found: dict[str, list[Tensor]] = {}
-    with full_precision(next(iter(outputs.values())).device):
-        for b, target in enumerate(targets):
-            own = {name: tensor[b : b + 1].float() for name, tensor in outputs.items()}
-            for name, value in terms(own, target).items():
-                found.setdefault(name, []).append(value)
-    idle = torch.stack([tensor.float().sum() * 0 for tensor in outputs.values()]).sum()
-    return {name: getattr(weights, name) * torch.stack(values).mean() for name, values in found.items()} | {
-        "idle": idle
-    }
+
+    def __init__(self, config: Config, weights: Weights) -> None:
+        self.config, self.weights = config, weights
+        self.lap: Callable[[str], None] = lambda stage: None
+
+    def __call__(self, outputs: Mapping[str, Tensor], targets: Sequence[Targets]) -> dict[str, Tensor]:
+        """Weighted loss terms by name; their sum is the objective.
+
+        Args:
+            outputs: of the network, B images.
+            targets: B of them.
+
+        Returns:
+            The terms, and "idle", which is zero: it gives every output a gradient, as several processes need.
+        """
+        found: dict[str, list[Tensor]] = {}
+        with full_precision(next(iter(outputs.values())).device):
+            for b, target in enumerate(targets):
+                own = {name: tensor[b : b + 1].float() for name, tensor in outputs.items()}
+                for name, value in self._image(own, target).items():
+                    found.setdefault(name, []).append(value)
+        idle = torch.stack([tensor.float().sum() * 0 for tensor in outputs.values()]).sum()
+        terms = {name: getattr(self.weights, name) * torch.stack(values).mean() for name, values in found.items()}
+        return terms | {"idle": idle}
+
+    @abstractmethod
+    def _image(self, outputs: Mapping[str, Tensor], target: Targets) -> dict[str, Tensor]:
+        """Terms of one image, unweighted, of its float32 outputs (batch size 1), without autocast."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from ..models.realtime_panoptic_boxes import absolute_boxes, dense_boxes, find_q
 from ..models.realtime_panoptic_boxes import box_iou as iou_at_places
 from ..models.realtime_panoptic_config import STRIDES, RealtimePanopticConfig
 from .losses import depth_from_logits, depth_loss
-from .per_image import mean_over_images
+from .per_image import PerImageCriterion
 from .targets import STRIDE, Targets
 
 LARGEST = {3: 64.0, 4: 128.0, 5: 256.0, 6: 512.0, 7: float("inf")}
@@ -111,29 +111,16 @@ def places_of(target: Targets, things: Tensor, x: Tensor, y: Tensor, size: Seque
     return Places(owner, distances)
 
 
-class RealtimePanopticCriterion:
-    """Losses of a batch; `lap` is for a clock and not called: nothing is matched.
+class RealtimePanopticCriterion(PerImageCriterion[RealtimePanopticConfig, RealtimePanopticLosses]):
+    """Losses of a batch; from images without labels only depth is learnt.
 
     The focal loss of the box classes is summed over all places and divided by the number of positives, as in FCOS, on
     which the paper builds, per image. Divided by the number of all places, as the paper words it, it would hardly count
     beside the other terms.
     """
 
-    def __init__(self, config: RealtimePanopticConfig, weights: RealtimePanopticLosses) -> None:
-        self.config, self.weights = config, weights
-        self.lap: Callable[[str], None] = lambda stage: None
-
-    def __call__(self, outputs: Mapping[str, Tensor], targets: Sequence[Targets]) -> dict[str, Tensor]:
-        """Weighted loss terms by name; their sum is the objective.
-
-        Args:
-            outputs: of `RealtimePanoptic.forward`, B images.
-            targets: B of them; without labels only depth is learnt.
-        """
-        return mean_over_images(self._image, outputs, targets, self.weights)
-
-    def _image(self, own: Mapping[str, Tensor], target: Targets) -> dict[str, Tensor]:
-        return self._depth(own, target) | (self._labels(own, target) if target.labelled else {})
+    def _image(self, outputs: Mapping[str, Tensor], target: Targets) -> dict[str, Tensor]:
+        return self._depth(outputs, target) | (self._labels(outputs, target) if target.labelled else {})
 
     def _labels(self, own: Mapping[str, Tensor], target: Targets) -> dict[str, Tensor]:
         index = {class_id: i for i, class_id in enumerate(self.config.thing_classes)}
