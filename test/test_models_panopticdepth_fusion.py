@@ -161,11 +161,12 @@ def test_things_are_scored_by_their_masks_too():
     tensors = blank()
     put(tensors, CAR, 0.9, 3, 4, 6, [0.0, logit(0.75), 0])  # three quarters inside: 0.5 * 0.75
     assert len(run(tensors, score_things=0.37).segments) == 1
-    prediction = run(tensors, score_things=0.38)
-    assert prediction.segments == ()
-    assert (prediction.panoptic == VOID_PANOPTIC_ID).all()
-    assert (prediction.confidence == 0).all()
-    assert np.isfinite(prediction.depth_m).all()  # what was found has a depth all the same
+    for limit in (0.38, 0.6):  # by its mask, and by its class already
+        prediction = run(tensors, score_things=limit)
+        assert prediction.segments == ()
+        assert (prediction.panoptic == VOID_PANOPTIC_ID).all()
+        assert (prediction.confidence == 0).all()
+        assert np.isfinite(prediction.depth_m).all()  # what was found has a depth all the same
 
 
 def test_confidence_is_class_times_mask_probability():

@@ -165,6 +165,19 @@ def test_boxes_below_the_least_class_score_are_no_queries_whatever_their_centren
     assert found.score.tolist() == pytest.approx([0.0061], rel=1e-4)
 
 
+def test_what_is_left_out_by_its_score_changes_nothing_of_the_rest():
+    tensors, random = empty(), np.random.default_rng(0)
+    for row, column in np.ndindex(8, 8):  # boxes of many places overlap
+        left, top, width, height = 3 * column, 3 * row, *(12 + 8 * random.random(2))
+        score, centre = 0.3 + 0.6 * random.random(2)
+        detect(tensors, CAR, (left, top, left + width, top + height), score, centre, row, column)
+    every, some = find_queries(tensors, tiny()), find_queries(tensors, tiny(), 0.3)
+    enough = every.score >= 0.3
+    assert 5 < enough.sum() < len(enough) < 60
+    torch.testing.assert_close(some.boxes, every.boxes[enough])
+    assert some.class_id.tolist() == every.class_id[enough].tolist()
+
+
 @pytest.mark.parametrize(
     ("other", "bottom", "left"),
     [

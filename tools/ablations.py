@@ -47,7 +47,7 @@ STUDIES: dict[str, dict[str, list[str]]] = {
         "E: T1, instance loss": ["--model.changes.depth_normalisation=T1"],
         "D: T2": ["--panopticdepth_loss.instance_depth=0"],
         "C: T1": ["--model.changes.depth_normalisation=T1", "--panopticdepth_loss.instance_depth=0"],
-        "B: by instance, not normalised": ["--model.changes.depth_normalisation=''"],
+        "B: by instance, not normalised": ["--model.changes.depth_normalisation="],
         "A: one depth map": ["--model.changes.depth=dense"],
         "F without kernel fusion": ["--model.changes.kernel_fusion=false"],
     },

@@ -19,7 +19,7 @@ def _rows(  # type: ignore[no-untyped-def]
     owned, own_mask,
 ):  # fmt: skip
     number, others = things.shape[0], rest.shape[0]
-    near = np.empty(number, np.int64)
+    near, rivals = np.empty(number, np.int64), np.empty(others, np.int64)
     for row in range(begin, end):
         y0, y1 = y0s[cells_y[row, 0]], y1s[cells_y[row, 0]]
         for column in range(len(cells_x)):
@@ -30,6 +30,20 @@ def _rows(  # type: ignore[no-untyped-def]
                 if max(max(t[y0, x0], t[y0, x1]), max(t[y1, x0], t[y1, x1])) > threshold:
                     near[count_near] = k
                     count_near += 1
+            pivot, lowest = 0, np.float32(-1)  # what is below another at all four corners is nowhere the best
+            for r in range(others):
+                t = rest[r]
+                low = min(min(t[y0, x0], t[y0, x1]), min(t[y1, x0], t[y1, x1]))
+                if low > lowest:
+                    pivot, lowest = r, low
+            count_rivals = 0
+            for r in range(others):
+                t, p = rest[r], rest[pivot]
+                behind = max(t[y0, x0] - p[y0, x0], t[y0, x1] - p[y0, x1]) < 0
+                behind = behind and max(t[y1, x0] - p[y1, x0], t[y1, x1] - p[y1, x1]) < 0
+                if not behind:
+                    rivals[count_rivals] = r
+                    count_rivals += 1
             for y in range(cells_y[row, 0], cells_y[row, 1]):
                 for x in range(cells_x[column, 0], cells_x[column, 1]):
                     wy, wx = wys[y], wxs[x]
@@ -44,7 +58,8 @@ def _rows(  # type: ignore[no-untyped-def]
                             if mine == number + others:
                                 mine, best = near[i], value
                     if mine == number + others:
-                        for r in range(others):
+                        for i in range(count_rivals):
+                            r = rivals[i]
                             t = rest[r]
                             above = t[y0, x0] + wx * (t[y0, x1] - t[y0, x0])
                             below = t[y1, x0] + wx * (t[y1, x1] - t[y1, x0])

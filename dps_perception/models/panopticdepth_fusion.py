@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ..kernels import fusion as kernel
 from ..labels import LabelSpace
 from ..types import OutputGrid, Prediction
 from . import plain_fusion
@@ -42,7 +44,7 @@ def fuse(
         grid: the output grid; mask and depth logits are upsampled to it bilinearly.
         depth_scale: factor on the depth for a camera whose focal length differs from the training camera's.
     """
-    found = find_kernels(tensors, config)
+    found = _possible(find_kernels(tensors, config), label_space, thresholds)
     factor_m = config.max_depth_m * depth_scale
     embedding = tensors["mask_embedding"]
     if len(found.class_id):
@@ -60,6 +62,13 @@ def fuse(
     return assemble(layers, queries, kept, label_space, replace(thresholds, mask=0.0, overlap=0.0, stuff_area_px=0))
 
 
+def _possible(found: Kernels, label_space: LabelSpace, thresholds: FusionThresholds) -> Kernels:
+    """Those whose class is probable enough, since no score is above that; all where none is: they still say depth."""
+    limits = score_limits(found.class_id.cpu().numpy(), label_space, thresholds)
+    probable = (found.score >= torch.as_tensor(limits, device=found.score.device)).nonzero()[:, 0]
+    return found.chosen(probable) if len(probable) else found
+
+
 def keep(found: Kernels, masks: Tensor, label_space: LabelSpace, thresholds: FusionThresholds, pixels: float) -> Kept:
     """The kernels that become segments: well scored, things not covered by better ones, stuff of some size.
 
@@ -69,7 +78,7 @@ def keep(found: Kernels, masks: Tensor, label_space: LabelSpace, thresholds: Fus
         label_space, thresholds: see `fuse`.
         pixels: of the output in each cell of the masks.
     """
-    quality = plain_fusion.mask_quality(masks).cpu().numpy()
+    quality = _quality(masks)
     class_id, probability = found.class_id.cpu().numpy(), found.score.cpu().numpy()
     is_thing = label_space.is_thing[class_id]
     score = np.where(is_thing, probability * quality, probability).astype(np.float32)
@@ -101,6 +110,13 @@ def instance_depth(kernels: Tensor, embedding: Tensor, normalisation: str) -> Ow
     elif normalisation == "T2":
         shift = shift - 0.5 * extent
     return OwnDepth(logits, extent.contiguous(), shift.contiguous())
+
+
+def _quality(masks: Tensor) -> NDArray[np.float32]:
+    """(K,) mean mask probability over each mask's own pixels."""
+    if masks.device.type == "cpu":
+        return kernel.mask_quality(masks.numpy(), np.arange(len(masks)))
+    return plain_fusion.mask_quality(masks).cpu().numpy()
 
 
 def _convolved(kernels: Tensor, embedding: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,6 +37,11 @@ class Kernels:
     is_thing: Tensor
     mask: Tensor
     depth: Tensor | None
+
+    def chosen(self, places: Tensor) -> Kernels:
+        """Those at these indices (int64), in their order."""
+        depth = None if self.depth is None else self.depth[places]
+        return Kernels(self.class_id[places], self.score[places], self.is_thing[places], self.mask[places], depth)
 
 
 def find_kernels(tensors: Mapping[str, Tensor], config: PanopticDepthConfig) -> Kernels:
@@ -98,18 +104,18 @@ def merged(found: Kernels, similarity: float) -> Kernels:
     """
     direction = F.normalize(found.mask, dim=1)
     alike = (direction @ direction.T >= similarity) & (found.class_id[:, None] == found.class_id)
-    free = torch.ones(len(alike), dtype=torch.bool)
-    same = alike.cpu()
+    same = alike.cpu().numpy()
+    free = np.ones(len(same), bool)
     firsts: list[int] = []
-    groups = torch.zeros(same.shape)
+    groups = np.zeros(same.shape, np.float32)
     for k in range(len(same)):
         if free[k]:
             members = same[k] & free
             members[k] = True  # a kernel of zeros has no direction
             free &= ~members
-            groups[len(firsts), members] = 1 / members.sum()
+            groups[len(firsts), members] = 1 / np.count_nonzero(members)
             firsts.append(k)
-    mean = groups[: len(firsts)].to(found.mask)
+    mean = torch.from_numpy(groups[: len(firsts)]).to(found.mask)
     chosen = torch.tensor(firsts, dtype=torch.long, device=found.mask.device)
     depth = None if found.depth is None else mean @ found.depth
     return Kernels(found.class_id[chosen], found.score[chosen], found.is_thing[chosen], mean @ found.mask, depth)

@@ -47,8 +47,15 @@ def absolute_boxes(distances: Tensor, stride: int) -> Tensor:
     return torch.stack([x - left, y[:, None] - top, x + right, y[:, None] + bottom], 1)
 
 
-def find_queries(tensors: Mapping[str, Tensor], config: RealtimePanopticConfig) -> Queries:
-    """The boxes that NMS leaves of one image (batch size 1)."""
+def find_queries(tensors: Mapping[str, Tensor], config: RealtimePanopticConfig, least: float = 0.0) -> Queries:
+    """The boxes that NMS leaves of one image (batch size 1).
+
+    Args:
+        tensors: of the network.
+        config: of the network.
+        least: score from which on a query is asked for. Boxes below it suppress none above it, so that they are left
+            out at once.
+    """
     boxes, scores, classes = [], [], []
     for level, stride in STRIDES.items():
         probability = tensors[f"box_classes_{level}"][0].float().sigmoid()
@@ -60,6 +67,8 @@ def find_queries(tensors: Mapping[str, Tensor], config: RealtimePanopticConfig) 
         scores.append(best * centred[cell])
         classes.append(place // centred.numel())
     box, score, class_index = torch.cat(boxes), torch.cat(scores), torch.cat(classes)
+    enough = score >= least
+    box, score, class_index = box[enough], score[enough], class_index[enough]
     chosen = batched_nms(box, score, class_index, SAME_CLASS)
     chosen = chosen[nms(box[chosen], score[chosen], ANY_CLASS)][:MOST]
     things = torch.tensor(config.thing_classes, device=box.device)
@@ -83,7 +92,7 @@ def dense_boxes(tensors: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
     levels = torch.stack([boxes[..., : size[0], : size[1]] for boxes in finest], 1)
     if "levelness" not in tensors:
         return levels
-    best = tensors["levelness"][:, 1:].argmax(1)[:, None, None].expand(-1, 1, 4, -1, -1)
+    best = tensors["levelness"][:, 1:].max(1).indices[:, None, None].expand(-1, 1, 4, -1, -1)
     return levels.gather(1, best)
 
 

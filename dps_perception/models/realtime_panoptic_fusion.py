@@ -59,7 +59,7 @@ def fuse(
     logits = F.interpolate(tensors["semantic_logits"].float(), size, mode="bilinear", align_corners=False)
     semantic = logits[0].softmax(0)
     sigma = SIGMA * thresholds.mask
-    queries = _well_scored(find_queries(tensors, config), thresholds.score_things)
+    queries = find_queries(tensors, config, thresholds.score_things)
     on_processor = semantic.device.type == "cpu"
     masks = _masks(dense_boxes(tensors, size)[0], semantic, queries, UNLIKELY * sigma, on_processor)
     uncovered = _uncovered((masks > sigma).cpu().numpy(), thresholds.overlap)
@@ -81,11 +81,6 @@ def fuse(
     )
     end = finish if on_processor else finish_on_device
     return end(found, kept, label_space, replace(thresholds, overlap=0.0), config.max_depth_m * depth_scale)
-
-
-def _well_scored(queries: Queries, least: float) -> Queries:
-    enough = queries.score >= least
-    return Queries(queries.boxes[enough], queries.class_id[enough], queries.score[enough])
 
 
 def _masks(dense: Tensor, semantic: Tensor, queries: Queries, least: float, on_processor: bool) -> Tensor:
