@@ -1,5 +1,7 @@
 """The configs in config/train start on fixture data and make an optimisation step; the paper's stages are chained."""
 
+import runpy
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,12 @@ from dataset_fixtures import write_cityscapes, write_cityscapes_dvps, write_coco
 from dataset_fixtures_bag import write_lidar_bag
 
 from dps_perception.models.families import preset
-from dps_perception.models.weights import default_weights, load_weights
+from dps_perception.models.weights import default_weights, load_weights, read_info
 from dps_perception.training import cli
+from dps_perception.training.objectives import losses_of
 
-CONFIGS = Path(__file__).resolve().parent.parent / "config" / "train"
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / "config" / "train"
 WRITERS = {
     "coco": write_coco,
     "mapillary": write_mapillary,
@@ -165,3 +169,24 @@ def test_depth_from_a_robots_bag_leaves_the_rest_as_it_was(tmp_path):
     assert info.training["dataset"] == "bags"
     assert info.training["config"]["data"]["topics"]["cloud"] == "/points"
     assert info.scores.keys() == {"val_abs_rel"}  # nothing has labels, so there is no PQ
+
+
+@pytest.fixture(scope="module")
+def ablations():
+    return runpy.run_path(str(ROOT / "tools" / "ablations.py"))
+
+
+@pytest.mark.parametrize("family", SMALLER)
+def test_each_row_of_the_ablations_changes_something_of_a_run_that_is_allowed(family, ablations):
+    runs = []
+    for options in ablations["STUDIES"][family].values():
+        run = cli.parse(["--config", str(ablations["config_file"](family)), *options])
+        network = preset(run.model.preset, **run.model.changes)
+        runs.append((network, losses_of(run, network), run.data, run.run))
+    assert network.family == family
+    sparse = ablations["SPARSE"][0] in ablations["STUDIES"][family]  # the same as another row, on other data
+    assert len({str(run) for run in runs}) == len(runs) - sparse
+    shipped = read_info(default_weights(family)).config
+    for changes in ablations["SWITCHES"].get(family, {}).values():
+        assert changes.keys() <= {field.name for field in fields(shipped)}
+        assert all(getattr(shipped, name) != value for name, value in changes.items())

@@ -1,6 +1,7 @@
-"""Train the rows of the ablation table with dps_train and write the table: `run` (resumable) and `table`.
+"""Ablations: `run` trains the rows of a family's table with dps_train (resumable), `switch` scores shipped weights that
+predict otherwise than they learnt, and `table` writes both as Markdown.
 
-Each run leaves one small JSON file in docs/ablations; the table is made from these files alone.
+Each row and seed leaves one small JSON file in docs/ablations; the tables are made from these files alone.
 """
 
 from __future__ import annotations
@@ -14,11 +15,18 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+
+from dps_perception.models.families import build
+from dps_perception.models.weights import find_weights, load_weights, save_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "ablations"
@@ -61,6 +69,12 @@ STUDIES: dict[str, dict[str, list[str]]] = {
     },
 }
 """Family -> rows of its table -> what each changes of the first."""
+SWITCHES: dict[str, dict[str, dict[str, Any]]] = {
+    "panopticdepth": {"as shipped": {}, "without kernel fusion": {"kernel_fusion": False}},
+    "realtime_panoptic": {"as shipped": {}, "without levelness": {"levelness": False}},
+}
+"""Family -> rows -> what of the shipped network's config each changes when it predicts; it learnt as shipped."""
+TEST_DATA = "street:test"
 
 
 def config_file(family: str) -> Path:
@@ -107,7 +121,7 @@ def train(family: str, row: str, seed: int, data: str, output: Path) -> None:
         subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
     with (folder / "log" / "metrics.csv").open() as file:
         validations = [line for line in csv.DictReader(file) if line.get("val/pq")]
-    result = {
+    write(kept, {
         "row": row,
         "seed": seed,
         "options": options,
@@ -115,20 +129,63 @@ def train(family: str, row: str, seed: int, data: str, output: Path) -> None:
         "threads": os.environ.get("OMP_NUM_THREADS", "all"),
         "machine": platform.processor() or platform.machine(),
         "scores": {name: float(validations[-1][f"val/{name}"]) for name in COLUMNS},
-    }
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    beside = kept.with_suffix(".part")
+    })  # fmt: skip
+
+
+def switch(family: str, row: str) -> None:
+    """Score the shipped weights of a family with a row's changes."""
+    network, info = load_weights(find_weights(family))
+    config = replace(info.config, **SWITCHES[family][row])
+    changed = build(config)
+    own = changed.state_dict()
+    changed.load_state_dict({name: tensor for name, tensor in network.state_dict().items() if name in own})
+    with tempfile.TemporaryDirectory() as folder:
+        weights, scores = Path(folder) / "switched.safetensors", Path(folder) / "scores.json"
+        save_weights(weights, changed, replace(info, config=config))
+        command = [sys.executable, "-m", "dps_perception.inference.evaluate", TEST_DATA, "--weights", str(weights),
+                   "--json", str(scores)]  # fmt: skip
+        subprocess.run(command, check=True)
+        report = json.loads(scores.read_text())
+    panoptic, found = report["scores"]["panoptic"], report["scores"]
+    by_kind = [panoptic[kind]["pq"] for kind in ("all", "things", "stuff")]
+    write(switched_file(family, row), {
+        "row": row,
+        "weights": info.model_id,
+        "changes": SWITCHES[family][row],
+        "data": report["dataset"],
+        "inference": report["inference"],
+        "scores": dict(zip(COLUMNS, [*by_kind, found["dpq"]["mean"], found["depth"]["abs_rel"]], strict=True)),
+    })  # fmt: skip
+
+
+def switched_file(family: str, row: str) -> Path:
+    """Where the scores of `switch` are kept."""
+    return RESULTS / family / f"switched_{row.replace(' ', '_')}.json"
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    """Keep a result, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
     beside.write_text(json.dumps(result, indent=1) + "\n")
-    beside.replace(kept)
+    beside.replace(path)
 
 
-def table(family: str) -> str:
-    """Mean and, from two seeds on, standard deviation over seeds, as Markdown."""
-    lines = ["| row | seeds | PQ | PQ things | PQ stuff | DPQ | abs rel |", "|---|---|---|---|---|---|---|"]
+def tables(family: str) -> str:
+    """What was trained, and below what was switched, as Markdown."""
+    trained = {}
     for row in STUDIES[family]:
         first = result_file(family, row, 0)
-        files = sorted(first.parent.glob(first.name.replace("seed0", "seed*")))
-        scores = [json.loads(path.read_text())["scores"] for path in files]
+        trained[row] = sorted(first.parent.glob(first.name.replace("seed0", "seed*")))
+    switched = {row: [switched_file(family, row)] for row in SWITCHES.get(family, {})}
+    return "\n\n".join(table(rows) for rows in (trained, switched) if rows)
+
+
+def table(rows: dict[str, Iterable[Path]]) -> str:
+    """Mean and, from two files on, standard deviation over the files of each row that has any."""
+    lines = ["| row | runs | PQ | PQ things | PQ stuff | DPQ | abs rel |", "|---|---|---|---|---|---|---|"]
+    for row, files in rows.items():
+        scores = [json.loads(path.read_text())["scores"] for path in files if path.exists()]
         if not scores:
             continue
         cells = []
@@ -142,9 +199,9 @@ def table(family: str) -> str:
 
 
 def main() -> None:
-    """Run what is missing, or print the table."""
+    """Run what is missing, or print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("run", "table"))
+    parser.add_argument("what", choices=("run", "switch", "table"))
     parser.add_argument("--seeds", type=int, default=2, help="runs of each row (default: 2)")
     parser.add_argument("--family", choices=STUDIES, default="efficientdps", help="default: efficientdps")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="which (default: all)")
@@ -152,7 +209,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("outputs/ablations"), help="checkpoints and logs")
     options = parser.parse_args()
     if options.what == "table":
-        print(table(options.family))
+        print(tables(options.family))
+        return
+    if options.what == "switch":
+        for row in SWITCHES.get(options.family, {}):
+            if not switched_file(options.family, row).exists():
+                switch(options.family, row)
         return
     rows = options.rows or list(STUDIES[options.family])
     if unknown := set(rows) - set(STUDIES[options.family]):
