@@ -105,7 +105,10 @@ def test_init_from_says_what_it_took(folder, trained, tmp_path, capsys):
     report = capsys.readouterr().out
     assert "tensors taken over" in report
     assert "fresh" not in report
-    earlier = load_weights(tmp_path / "c" / "efficientdps_r18.safetensors")[1].training["earlier_stages"]
+    training = load_weights(tmp_path / "c" / "efficientdps_r18.safetensors")[1].training
+    assert training["config"]["run"]["output"] == "c"
+    assert str(tmp_path.parent) not in str(training)  # weights are handed on
+    earlier = training["earlier_stages"]
     assert [(stage["steps"], stage["dataset"]) for stage in earlier] == [(2, folder.name)]
     argv = [*options(folder, tmp_path / "d", steps=1), "--init-from", str(weights)]
     cli.train(cli.parse(argv))

@@ -56,8 +56,10 @@ class Lineage:
         return {"label_space": self.label_space.to_dict(), "stages": [*self.earlier, self.stage(steps)]}
 
     def training(self, steps: int) -> dict[str, Any]:
-        """For a weights file: this stage, and those before it."""
-        return {**self.stage(steps), "earlier_stages": self.earlier}
+        """For a weights file, which is handed on: this stage and those before it, of folders only the names."""
+        training = without_folders({**self.stage(steps), "earlier_stages": self.earlier})
+        assert isinstance(training, dict)
+        return training
 
     def resume(self, checkpoint: Mapping[str, Any]) -> None:
         """Take over the earlier stages of the run that goes on."""
@@ -80,6 +82,15 @@ def stages_of_weights(training: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All stages of a weights file's `training`."""
     this = {key: value for key, value in training.items() if key != "earlier_stages"}
     return [*training.get("earlier_stages", []), this]
+
+
+def without_folders(value: Any) -> Any:
+    """The same with the last part alone of every absolute path."""
+    if isinstance(value, Mapping):
+        return {key: without_folders(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_folders(each) for each in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def plain(config: TrainConfig) -> dict[str, Any]:
