@@ -58,10 +58,11 @@ class Prediction:
 
     Attributes:
         panoptic: (H, W) uint16 panoptic ids (see `labels`); 65535 is void.
-        depth_m: (H, W) float32, metres along the optical axis; every pixel has a value, or NaN without a depth head.
+        depth_m: (H, W) float32, metres along the optical axis; NaN where there is none.
         confidence: (H, W) float32 in 0..1, 0 where void.
         segments: one entry for each id in `panoptic` but void.
         timings_ms: milliseconds spent in each stage ("preprocess", "inference", "fusion").
+        has_depth: whether the network estimates depth at all.
     """
 
     panoptic: NDArray[np.uint16]
@@ -69,11 +70,12 @@ class Prediction:
     confidence: NDArray[np.float32]
     segments: tuple[Segment, ...]
     timings_ms: dict[str, float] = field(default_factory=dict)
+    has_depth: bool = True
 
     @property
     def known_depth_m(self) -> NDArray[np.float32] | None:
-        """The depth, or None of a network without: NaN everywhere is no depth rather than a wrong one."""
-        return self.depth_m if np.isfinite(self.depth_m).any() else None
+        """The depth, or None of a network without: there, NaN is no depth rather than a wrong one."""
+        return self.depth_m if self.has_depth else None
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,8 @@ class KnowsTheAnswer:
 
     model = SimpleNamespace(label_space=CITYSCAPES)
 
-    def __init__(self, with_depth: bool = True) -> None:
-        self.factor = np.float32(1.125 if with_depth else np.nan)
+    def __init__(self, with_depth: bool = True, factor: float = 1.125) -> None:
+        self.with_depth, self.factor = with_depth, np.float32(factor if with_depth else np.nan)
         self.calls = 0
 
     def warm_up(self) -> None:
@@ -63,7 +63,8 @@ class KnowsTheAnswer:
         sample = truth(rgb[0, 0, 0] // 10)
         depth = np.where(np.isfinite(sample.depth_m), sample.depth_m, 80).astype(np.float32)
         timings = {"preprocess": 1.0, "inference": 10.0 * self.calls, "fusion": 2.0}
-        return Prediction(sample.panoptic, depth * self.factor, np.ones(SIZE, np.float32), (), timings)
+        ones = np.ones(SIZE, np.float32)
+        return Prediction(sample.panoptic, depth * self.factor, ones, (), timings, self.with_depth)
 
 
 @pytest.fixture
@@ -96,6 +97,14 @@ def test_a_panoptic_only_network_is_scored_without_depth(folder, tmp_path):
     assert (scores.images, scores.images_with_depth, scores.pq) == (2, 0, 100)
     assert len(run.pictures[0].items) == 4
     assert not list((tmp_path / "out").rglob("*_depth.png"))
+
+
+def test_depth_that_a_network_fails_to_find_is_wrong_and_not_left_out(folder):
+    evaluator = Evaluator(CITYSCAPES)
+    score_weights(KnowsTheAnswer(factor=np.nan), FolderSource(folder, "test", 2), evaluator)
+    scores = evaluator.compute()
+    assert (scores.images_with_depth, scores.pq, scores.depth.coverage) == (2, 100, 0)
+    assert scores.dpq < scores.pq
 
 
 def test_an_image_without_labels_is_named(folder):

@@ -3,6 +3,7 @@
 import json
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +17,11 @@ from dps_perception.errors import ConfigError, ModelLoadError
 from dps_perception.inference.predictor import Predictor
 from dps_perception.labels import CITYSCAPES, ClassInfo, LabelSpace
 from dps_perception.models.families import FAMILIES, PRESETS, build, family_of, preset, warm_up
+from dps_perception.models.segments import FusionThresholds
 from dps_perception.models.weights import ModelInfo, find_weights, load_weights, read_info, save_weights
 from dps_perception.training import cli as training
 from dps_perception.training.objectives import OBJECTIVES, losses_of
+from dps_perception.types import OutputGrid
 
 SMALL = {
     "efficientdps": dict(channels=8, num_queries=6),
@@ -98,6 +101,32 @@ def test_warm_up_needs_no_weights(family):
     warm_up(small(family).without_depth(), CITYSCAPES, torch.device("cpu"))
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_the_network_saw_beyond_the_image_changes_nothing(family):
+    """The network's input is padded on the right and below; what is found there is not of the image."""
+    config = small(family, **({"backup_depth": True} if family == "efficientdps" else {})).for_inference()
+    network, image = build(config).eval(), torch.zeros(1, 128, 256, 3, dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        shapes = {name: tensor.shape for name, tensor in network(image).items()}
+    tensors = {name: 4 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    for name in (name for name in tensors if name.startswith("boxes")):
+        tensors[name] = tensors[name].abs() * 8
+    grid = OutputGrid(100, 150, 0.64, 0.64)  # 64 x 96 pixels of the input
+    other = {name: tensor.clone() for name, tensor in tensors.items()}
+    for tensor in (tensor for tensor in other.values() if tensor.dim() == 4):
+        rows, columns = (-(-128 // tensor.shape[2]), -(-256 // tensor.shape[3]))
+        tensor[:, :, -(-64 // rows) :] = 9.0
+        tensor[:, :, :, -(-96 // columns) :] = 9.0
+    limits = FusionThresholds(score_things=0.1, score_stuff=0.1, overlap=0.1)
+    fuse = FAMILIES[family].fuse
+    one, two = (fuse(seen, config, CITYSCAPES, limits, grid) for seen in (tensors, other))
+    assert len(one.segments) > 2
+    assert one.segments == two.segments
+    np.testing.assert_array_equal(one.panoptic, two.panoptic)
+    np.testing.assert_array_equal(one.depth_m, two.depth_m)
+
+
 def test_weights_of_another_family_are_refused_by_the_metadatas_config(weights, tmp_path):
     config = small("realtime_panoptic")
     info = ModelInfo("x", "x", config, CITYSCAPES, (64, 128), 100.0, 0.5, 88.0)
@@ -154,6 +183,7 @@ def test_families_in_different_precisions_are_not_compared(weights):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_shipped_weights_of_a_family_go_by_its_name(family):
     path = find_weights(family)
+    assert find_weights(Path(family)) == path
     info = read_info(path)
     assert info.family == family
     assert info.model_id == f"{family}_r18_street"

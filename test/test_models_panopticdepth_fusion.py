@@ -1,11 +1,13 @@
 """From PanopticDepth's tensors to a prediction: hand-worked kernels, masks and depth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from dps_perception.labels import CITYSCAPES, VOID_PANOPTIC_ID, pack
-from dps_perception.models import fusion
+from dps_perception.models import fusion, panopticdepth_kernels
 from dps_perception.models.families import warm_up
 from dps_perception.models.panopticdepth_config import PanopticDepthConfig
 from dps_perception.models.panopticdepth_fusion import fuse
@@ -34,6 +36,7 @@ def blank(depth=True):
     tensors = {}
     for level, n in SIZES.items():
         tensors[f"positions_{level}"] = torch.full((1, 8 + 19, n, n), -20.0)
+        tensors[f"positions_{level}"][0, 8 + CAR] = -19.0  # so that no stuff is the best anywhere
         tensors[f"thing_kernels_{level}"] = torch.zeros(1, 3, n, n)
         tensors[f"stuff_kernels_{level}"] = torch.zeros(1, 3, n, n)
         if depth:
@@ -97,6 +100,34 @@ def test_the_same_thing_found_on_two_levels_becomes_one():
     torch.testing.assert_close(found.depth[0], torch.tensor([2.0, 0, 0, 0]))
 
 
+def test_so_many_centres_of_a_level_and_of_all_from_a_score_on(monkeypatch):
+    tensors = blank()
+    for column, score in ((0, 0.9), (3, 0.7), (6, 0.0179)):  # the last one's: 5 / 9 of it, 0.00994
+        put(tensors, CAR, score, 3, 2, column, [1.0, float(column), 0])
+    put(tensors, CAR, 0.5, 4, 0, 3, [0, 0, 1.0])
+    scores = lambda: find_kernels(tensors, config()).score.tolist()  # noqa: E731
+    assert scores() == pytest.approx([5 / 9 * p for p in (0.9, 0.7, 0.5)])
+    monkeypatch.setattr(panopticdepth_kernels, "PER_LEVEL", 1)
+    assert scores() == pytest.approx([5 / 9 * p for p in (0.9, 0.5)])
+    monkeypatch.setattr(panopticdepth_kernels, "MOST", 1)
+    assert scores() == pytest.approx([0.5])
+    monkeypatch.setattr(panopticdepth_kernels, "CENTRE_SCORE", 0.51)
+    assert scores() == []
+
+
+def test_stuff_that_is_seldom_sure_where_it_is_the_best_is_not_there():
+    tensors = blank()
+    for level, cells in SIZES.items():
+        tensors[f"positions_{level}"][0, 8 + SKY] = logit(0.05)  # of 86 places
+        assert cells * cells == tensors[f"positions_{level}"][0, 0].numel()
+    put(tensors, SKY, 0.9, 3, 0, 0, [1.0, 0, 0])
+    assert find_kernels(tensors, config()).class_id.tolist() == []  # mean (0.9 + 85 * 0.05) / 86
+    tensors["positions_3"][0, 8 + SKY, :2] = logit(0.45)
+    found = find_kernels(tensors, config())
+    assert found.class_id.tolist() == [SKY]
+    assert found.score.tolist() == pytest.approx([(16 * 0.45 + 70 * 0.05) / 86])
+
+
 def test_merging_needs_one_class_one_direction_and_the_best_one_as_its_measure():
     turned = lambda degrees: [float(np.cos(np.radians(degrees))), float(np.sin(np.radians(degrees)))]  # noqa: E731
     # 13 degrees: cosine .974; the third is alike to the second, but not to the first; the last has no direction.
@@ -109,22 +140,19 @@ def test_merging_needs_one_class_one_direction_and_the_best_one_as_its_measure()
     torch.testing.assert_close(one.mask, torch.stack([mask[:2].mean(0), *mask[2:]]))
 
 
-@pytest.mark.parametrize(
-    ("fused", "kernel", "score"),
-    [(True, (1 + 3 + 8) / 3, (0.8 + 0.8 + 0.5) / 3), (False, ((1 + 3) / 2 + 8) / 2, (0.8 + 0.5) / 2)],
-)
-def test_stuff_kernels_are_means_over_places_or_over_levels(fused, kernel, score):
+@pytest.mark.parametrize(("fused", "kernel"), [(True, (1 + 3 + 8) / 3), (False, ((1 + 3) / 2 + 8) / 2)])
+def test_stuff_kernels_are_means_over_places_or_over_levels(fused, kernel):
     tensors = blank()
     put(tensors, SKY, 0.8, 3, 0, 0, [1.0, 0, 0], [0.0, 0, 1.0, 0])
     put(tensors, SKY, 0.8, 3, 5, 1, [3.0, 0, 0], [0.0, 0, 3.0, 0])
     put(tensors, SKY, 0.5, 5, 0, 1, [8.0, 0, 0], [0.0, 0, 8.0, 0])
-    put(tensors, SKY, 0.39, 4, 0, 1, [900.0, 0, 0])  # too unsure to speak
+    put(tensors, SKY, 0.39, 4, 0, 1, [900.0, 0, 0])  # too unsure to speak, but part of the score
     put(tensors, SKY, 0.6, 4, 3, 3, [900.0, 0, 0])
     tensors["positions_4"][0, 8 + CAR, 3, 3] = 5.0  # a car stands before it
     found = find_kernels(tensors, config(kernel_fusion=fused))
     assert found.class_id.tolist() == [SKY]
     assert found.is_thing.tolist() == [False]
-    assert found.score.tolist() == pytest.approx([score])
+    assert found.score.tolist() == pytest.approx([(0.8 + 0.8 + 0.5 + 0.39) / 4])
     assert found.mask[0].tolist() == pytest.approx([kernel, 0, 0])
     assert found.depth[0].tolist() == pytest.approx([0, 0, kernel, 0])
 
@@ -188,6 +216,17 @@ def test_a_thing_that_a_better_one_covers_is_given_up():
     tensors["thing_kernels_3"][0, :, 1, 1] = torch.tensor([0.0, 20.0, 30.0])  # the whole image, half of it covered
     assert PERSON in {s.class_id for s in run(tensors, overlap=0.5).segments}
     assert PERSON not in {s.class_id for s in run(tensors, overlap=0.6).segments}
+
+
+def test_stuff_is_measured_within_the_image():
+    image = OutputGrid(64, 40, 1.0, 1.0)  # of the 64 x 64 pixels that the network saw: 8 columns of the right half
+    limits = FusionThresholds(stuff_area_px=64 * 8)
+    tensors = scene()  # whose car has its centre beyond
+    put(tensors, CAR, 0.9, 3, 4, 4, [0.0, 10.0, 0], [0.0, 0, 0, 0])
+    put(tensors, SKY, 0.9, 3, 1, 4, [-20.0, 0, 0], [0.0, 0, 0, 0])  # better than the car on the right half
+    ids = lambda limits: {s.panoptic_id for s in fuse(tensors, config(), CITYSCAPES, limits, image).segments}  # noqa: E731
+    assert ids(limits) == {int(pack(ROAD, 0)), int(pack(SKY, 0))}
+    assert ids(replace(limits, stuff_area_px=64 * 8 + 1)) == {int(pack(ROAD, 0)), int(pack(CAR, 1))}
 
 
 def test_small_stuff_leaves_its_pixels_to_others():

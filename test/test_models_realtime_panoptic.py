@@ -12,7 +12,7 @@ from dps_perception.inference.backends.registry import open_backend
 from dps_perception.inference.export import ExportOptions, export_onnx, random_image
 from dps_perception.labels import CITYSCAPES, COCO_PANOPTIC
 from dps_perception.models.families import preset
-from dps_perception.models.realtime_panoptic import RealtimePanoptic, _together
+from dps_perception.models.realtime_panoptic import LARGEST_PX, RealtimePanoptic, _together
 from dps_perception.models.realtime_panoptic_config import STRIDES, RealtimePanopticConfig
 from dps_perception.models.weights import ModelInfo, load_weights, save_weights
 
@@ -83,6 +83,15 @@ def test_distances_are_positive_and_each_level_has_a_scale_of_its_own():
     for index, (level, stride) in enumerate(STRIDES.items()):
         expected = stride * torch.tensor(1.0 if index == 2 else 2.0).exp()
         torch.testing.assert_close(outputs[f"boxes_{level}"], expected.expand(1, 4, *LEVELS[level]))
+
+
+def test_distances_stay_within_what_half_precision_holds():
+    network = network_of()
+    torch.nn.init.constant_(network.boxes.bias, 60.0)
+    with torch.no_grad():
+        outputs = network(noise(64, 64))
+    for level in STRIDES:
+        torch.testing.assert_close(outputs[f"boxes_{level}"].max(), torch.tensor(LARGEST_PX))
 
 
 def test_class_scores_start_at_a_hundredth():

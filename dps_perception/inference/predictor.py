@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -196,7 +196,7 @@ class Predictor:
             tensors, model.config, model.label_space, self.thresholds, prepared.grid, prepared.depth_scale
         )
         prediction.timings_ms.update(prepared.timings_ms, fusion=_ms_since(started))
-        return prediction
+        return replace(prediction, has_depth=model.config.has_depth)
 
     def warm_up(self) -> None:
         """Run once on a blank image, so that the first real frame is not slower than the rest."""

@@ -10,14 +10,14 @@ Array = TypeVar("Array")
 
 @dataclass(frozen=True)
 class Dense(Generic[Array]):
-    """Arrays or tensors on one device; K queries took part.
+    """Arrays or tensors on one device; K queries (or kernels, boxes and classes) took part.
 
     Attributes:
-        owner: (H, W) integers, number of the query with the largest mask logit; K where that is below the threshold.
-        probability: (H, W) float32, sigmoid of that logit.
-        depth: (H, W) float32 in 0..1, Eq. 4 without its D_max; None without depth.
+        owner: (H, W) integers, number of the query that owns the pixel; K where none does.
+        probability: (H, W) float32, of the owner's mask.
+        depth: (H, W) float32 in 0..1, a share of D_max; None without depth.
         owned: (K,) pixels of each query in `owner`.
-        own_mask: (K,) pixels where each query's own mask logit is above 0.
+        own_mask: (K,) pixels that each query's own mask covers.
     """
 
     owner: Array

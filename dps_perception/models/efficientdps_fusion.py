@@ -13,7 +13,7 @@ from ..types import OutputGrid, Prediction
 from . import plain_fusion
 from .efficientdps import STRIDE
 from .efficientdps_config import EfficientDPSConfig
-from .fusion import Layers, assemble
+from .fusion import Layers, assemble, visible
 from .segments import FusionThresholds, Kept, score_limits
 
 
@@ -42,7 +42,7 @@ def fuse(
         speaks where no kept query covers a pixel. Without kept queries and backup, all queries share. Without
         any depth tensor, depth is NaN.
     """
-    masks, depths, backup = (_maps(tensors.get(f"{n}_logits")) for n in ("mask", "depth", "backup_depth"))
+    masks, depths, backup = (_maps(tensors.get(f"{n}_logits"), grid) for n in ("mask", "depth", "backup_depth"))
     assert masks is not None
     by_query = depths is not None and len(depths) == len(masks)
     kept = _kept(tensors["class_logits"][0].float(), masks, label_space, thresholds)
@@ -55,9 +55,9 @@ def fuse(
     return assemble(layers, queries, kept, label_space, thresholds)
 
 
-def _maps(logits: Tensor | None) -> Tensor | None:
-    """(1, N, h, w) -> (N, h, w) float32."""
-    return None if logits is None else logits[0].float().contiguous()
+def _maps(logits: Tensor | None, grid: OutputGrid) -> Tensor | None:
+    """(1, N, h, w) -> (N, h, w) float32 of what the image covers."""
+    return None if logits is None else visible(logits[0], grid, STRIDE).float().contiguous()
 
 
 def _kept(class_logits: Tensor, masks: Tensor, label_space: LabelSpace, thresholds: FusionThresholds) -> Kept:

@@ -126,7 +126,7 @@ def preset(name: str, **changes: Any) -> NetworkConfig:
 def warm_up(config: NetworkConfig, label_space: LabelSpace, device: torch.device) -> None:
     """Compile fusion's kernels, or load them from disk, so that the first image need not wait for it.
 
-    The tensors say that everything is everywhere, so that no step is left out.
+    The tensors say the same everywhere. Kernels are compiled for kinds of arrays, also where these are empty.
     """
     size = 32
     with torch.device("meta"):

@@ -1,11 +1,12 @@
 """From low-resolution masks and depth to a prediction on the output grid; every family's `fuse` ends here.
 
-What is done for each pixel is done by a compiled kernel on the processor, by Triton on a GPU, and by plain PyTorch
-where there is neither.
+What is done for each pixel is done by compiled kernels on the processor; on a GPU by Triton for the largest mask logit
+(EfficientDPS, PanopticDepth), and by plain PyTorch for the rest and where there is no Triton.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -62,6 +63,20 @@ class Layers:
     stride: int
     depth_factor: float
     own_depth: OwnDepth | None = None
+
+
+def visible(maps: Tensor, grid: OutputGrid, stride: int) -> Tensor:
+    """(..., h, w) without the cells that show nothing of the image: the network's input is padded below and right.
+
+    Args:
+        maps: of the whole input.
+        grid: of the output, which covers the image.
+        stride: network input pixels per cell.
+    """
+    rows, columns = (
+        math.ceil(n - 1e-6) for n in (grid.height * grid.scale_y / stride, grid.width * grid.scale_x / stride)
+    )
+    return maps[..., :rows, :columns]
 
 
 def assemble(

@@ -14,8 +14,8 @@ from ..kernels import fusion as kernel
 from ..labels import LabelSpace
 from ..types import OutputGrid, Prediction
 from . import plain_fusion
-from .fusion import Layers, OwnDepth, assemble
-from .panopticdepth import DEPTH_NUMBERS, EMBEDDING_STRIDE
+from .fusion import Layers, OwnDepth, assemble, visible
+from .panopticdepth import DEPTH_NUMBERS, EMBEDDING_STRIDE, stride_of
 from .panopticdepth_config import DENSE, PanopticDepthConfig
 from .panopticdepth_kernels import Kernels, find_kernels
 from .segments import FusionThresholds, Kept, score_limits
@@ -41,9 +41,11 @@ def fuse(
         config: of the network.
         label_space: its classes.
         thresholds: what becomes a segment.
-        grid: the output grid; mask and depth logits are upsampled to it bilinearly.
+        grid: the output grid; mask and depth logits are upsampled to it bilinearly. What the network saw beyond it is
+            left out.
         depth_scale: factor on the depth for a camera whose focal length differs from the training camera's.
     """
+    tensors = {name: visible(tensor, grid, stride_of(name)) for name, tensor in tensors.items()}
     found = _possible(find_kernels(tensors, config), label_space, thresholds)
     factor_m = config.max_depth_m * depth_scale
     embedding = tensors["mask_embedding"]

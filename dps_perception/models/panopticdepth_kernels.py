@@ -14,10 +14,13 @@ from .panopticdepth_config import INSTANCE, PanopticDepthConfig
 
 LEVELS = (3, 4, 5, 6, 7)
 """Pyramid levels with positions and kernels, strides 8 to 128."""
+POOL = {3: 3, 4: 3, 5: 3, 6: 5, 7: 5}
+"""Cells a side over which a peak is averaged."""
 CENTRE_SCORE, PER_LEVEL, MOST = 0.01, 100, 200
 """A peak counts as a centre from this score on; so many are looked at on each level, and in all."""
 STUFF_SCORE, STUFF_MEAN = 0.4, 0.1
-"""A place speaks for its best class from this probability on; a class is there from this mean over its places on."""
+"""A place speaks for its best class from this probability on; a class is there from this mean on over all places whose
+best it is."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ def _things(tensors: Mapping[str, Tensor], config: PanopticDepthConfig) -> Kerne
     scores, classes, kernels, depth_kernels = [], [], [], []
     for level, positions in enumerate(_maps(tensors, "positions")):
         raw = positions[:count].sigmoid()[None]
-        heat = (raw + F.avg_pool2d(raw, 3, 1, 1)) / 2  # so that one of two equal neighbours is the peak
+        side = POOL[LEVELS[level]]
+        heat = (raw + F.avg_pool2d(raw, side, 1, side // 2)) / 2  # so that one of two equal neighbours is the peak
         peaks = heat * (heat == F.max_pool2d(heat, 3, 1, 1))
         best, place = peaks.flatten().topk(min(PER_LEVEL, peaks.numel()))
         best, place = best[best >= CENTRE_SCORE], place[best >= CENTRE_SCORE]
@@ -123,30 +127,32 @@ def merged(found: Kernels, similarity: float) -> Kernels:
 
 def _stuff(tensors: Mapping[str, Tensor], config: PanopticDepthConfig) -> Kernels:
     """Eq. 1: the mean kernel over all places that speak for a class, on all levels; or, without adaptive kernel fusion,
-    the mean of the levels' means."""
+    the mean of the levels' means. The score is the mean probability of the class over the places whose best it is."""
     first = len(config.thing_classes)
     masks, depths = _maps(tensors, "stuff_kernels"), _depth_kernels(tensors, config)
     number = config.num_classes
-    weights, sums = [], []
+    weights, sums, sure, places = [], [], masks[0].new_zeros(number), masks[0].new_zeros(number)
     for level, positions in enumerate(_maps(tensors, "positions")):
         probability, best = positions[first:].sigmoid().flatten(1).max(0)
-        region = F.one_hot(best, number).T.to(probability) * (probability >= STUFF_SCORE)  # (classes, places)
+        region = F.one_hot(best, number).T.to(probability)  # (classes, places)
+        sure, places = sure + region @ probability, places + region.sum(1)
+        region = region * (probability >= STUFF_SCORE)
         columns = [masks[level].flatten(1)] + ([] if depths is None else [depths[level].flatten(1)])
         weights.append(region.sum(1))
-        sums.append(region @ torch.cat([*columns, probability[None]]).T)
+        sums.append(region @ torch.cat(columns).T)
     weight, total = torch.stack(weights), torch.stack(sums)  # (levels, classes), (levels, classes, values)
     if not config.kernel_fusion:
         total = total / weight.clamp(min=1)[..., None]
         weight = (weight > 0).to(total)
-    mean = total.sum(0) / weight.sum(0).clamp(min=1)[:, None]
+    mean, score = total.sum(0) / weight.sum(0).clamp(min=1)[:, None], sure / places.clamp(min=1)
     is_stuff = torch.ones(number, dtype=torch.bool, device=mean.device)
     is_stuff[list(config.thing_classes)] = False
-    chosen = ((weight.sum(0) > 0) & is_stuff & (mean[:, -1] >= STUFF_MEAN)).nonzero()[:, 0]
+    chosen = ((weight.sum(0) > 0) & is_stuff & (score >= STUFF_MEAN)).nonzero()[:, 0]
     width = masks[0].shape[0]
     return Kernels(
         chosen,
-        mean[chosen, -1],
+        score[chosen],
         torch.zeros(len(chosen), dtype=torch.bool, device=mean.device),
         mean[chosen, :width],
-        None if depths is None else mean[chosen, width:-1],
+        None if depths is None else mean[chosen, width:],
     )

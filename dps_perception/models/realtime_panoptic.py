@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +14,18 @@ from .pyramid import FeaturePyramid
 from .realtime_panoptic_config import STRIDES, RealtimePanopticConfig
 
 LEVELNESS_STRIDE, SEMANTIC_STRIDE = 4, 8
+LARGEST_PX = 8192.0
+"""Distances to a box's edges are at most this: an exponential has no bounds of its own, half precision has."""
+
+
+def stride_of(name: str) -> int:
+    """Pixels of the input per cell of one of the network's tensors."""
+    if name == "levelness":
+        return LEVELNESS_STRIDE
+    level = name.rpartition("_")[2]
+    return STRIDES[int(level)] if level.isdigit() else SEMANTIC_STRIDE
+
+
 TOWER_DEPTH = 4
 
 
@@ -59,7 +73,7 @@ class RealtimePanoptic(Network):
             outputs[f"centreness_{number}"] = self.centreness(where)
             with full_precision(where.device):  # half a per cent of a distance is pixels of a large box
                 logarithm = self.scales[index] * self.boxes(where.to(self.boxes.weight.dtype))
-                outputs[f"boxes_{number}"] = logarithm.exp() * stride
+                outputs[f"boxes_{number}"] = logarithm.clamp(max=math.log(LARGEST_PX / stride)).exp() * stride
         if self.levelness is not None:
             outputs["levelness"] = self.levelness(_together(located, image, LEVELNESS_STRIDE))
         features = _together(meant, image, SEMANTIC_STRIDE)

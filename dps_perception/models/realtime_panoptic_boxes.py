@@ -48,27 +48,29 @@ def absolute_boxes(distances: Tensor, stride: int) -> Tensor:
 
 
 def find_queries(tensors: Mapping[str, Tensor], config: RealtimePanopticConfig, least: float = 0.0) -> Queries:
-    """The boxes that NMS leaves of one image (batch size 1).
+    """The boxes that NMS leaves of one image (batch size 1), within the image.
 
     Args:
         tensors: of the network.
         config: of the network.
-        least: score from which on a query is asked for. Boxes below it suppress none above it, so that they are left
-            out at once.
+        least: score from which on a query is asked for. Boxes below it suppress none above it, so they are left out at
+            once.
     """
     boxes, scores, classes = [], [], []
     for level, stride in STRIDES.items():
-        probability = tensors[f"box_classes_{level}"][0].float().sigmoid()
+        probability = tensors[f"box_classes_{level}"][0].float().sigmoid().flatten(1)
         centred = tensors[f"centreness_{level}"][0, 0].float().sigmoid().flatten()
-        best, place = probability.flatten().topk(min(PER_LEVEL, probability.numel()))
-        best, place = best[best > CLASS_SCORE], place[best > CLASS_SCORE]
+        score = (probability * centred).masked_fill(probability <= CLASS_SCORE, 0).flatten()
+        best, place = score.topk(min(PER_LEVEL, len(score)))
+        enough = (best > 0) & (best >= least)
+        best, place = best[enough], place[enough]
         cell = place % centred.numel()
         boxes.append(absolute_boxes(tensors[f"boxes_{level}"], stride)[0].flatten(1)[:, cell].T)
-        scores.append(best * centred[cell])
+        scores.append(best)
         classes.append(place // centred.numel())
     box, score, class_index = torch.cat(boxes), torch.cat(scores), torch.cat(classes)
-    enough = score >= least
-    box, score, class_index = box[enough], score[enough], class_index[enough]
+    height, width = (STRIDES[3] * cells for cells in tensors["boxes_3"].shape[-2:])
+    box = box.clamp(min=0).minimum(box.new_tensor([width, height] * 2))
     chosen = batched_nms(box, score, class_index, SAME_CLASS)
     chosen = chosen[nms(box[chosen], score[chosen], ANY_CLASS)][:MOST]
     things = torch.tensor(config.thing_classes, device=box.device)
@@ -78,18 +80,22 @@ def find_queries(tensors: Mapping[str, Tensor], config: RealtimePanopticConfig, 
 def dense_boxes(tensors: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
     """Eq. 14: the box at each place from the level that levelness names; all levels where there is no levelness.
 
+    A place has the box of its cell of that level (nearest; the paper does not say).
+
     Args:
         tensors: of the network, batch size B.
         size: (h, w) of the result: that of levelness, at stride 4.
 
     Returns:
-        (B, L, 4, h, w) left, top, right, bottom in pixels; L is 1 with levelness, else 5.
+        (B, L, 4, h, w) left, top, right, bottom in pixels, within the image; L is 1 with levelness, else 5.
     """
     finest = [
         F.interpolate(absolute_boxes(tensors[f"boxes_{level}"], stride), scale_factor=float(stride // PLACE_STRIDE))
         for level, stride in STRIDES.items()
     ]
-    levels = torch.stack([boxes[..., : size[0], : size[1]] for boxes in finest], 1)
+    levels = torch.stack([boxes[..., : size[0], : size[1]] for boxes in finest], 1).clamp(min=0)
+    ends = levels.new_tensor([size[1], size[0]] * 2) * PLACE_STRIDE
+    levels = levels.minimum(ends[:, None, None])
     if "levelness" not in tensors:
         return levels
     best = tensors["levelness"][:, 1:].max(1).indices[:, None, None].expand(-1, 1, 4, -1, -1)

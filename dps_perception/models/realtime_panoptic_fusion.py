@@ -18,10 +18,10 @@ from ..kernels.own_depth import own_depth
 from ..labels import LabelSpace
 from ..types import OutputGrid, Prediction
 from . import plain_fusion
-from .fusion import finish, finish_on_device
-from .realtime_panoptic import SEMANTIC_STRIDE
+from .fusion import finish, finish_on_device, visible
+from .realtime_panoptic import SEMANTIC_STRIDE, stride_of
 from .realtime_panoptic_boxes import Queries, box_iou, dense_boxes, find_queries
-from .realtime_panoptic_config import STRIDES, RealtimePanopticConfig
+from .realtime_panoptic_config import RealtimePanopticConfig
 from .segments import FusionThresholds, Kept
 
 STRIDE = 4
@@ -51,13 +51,14 @@ def fuse(
         config: of the network.
         label_space: its classes.
         thresholds: what becomes a segment.
-        grid: the output grid; probabilities are upsampled to it bilinearly.
+        grid: the output grid; probabilities are upsampled to it bilinearly. What the network saw beyond it is left out.
         depth_scale: factor on the depth for a camera whose focal length differs from the training camera's.
     """
-    rows, columns = tensors["boxes_3"].shape[-2:]
-    size = rows * STRIDES[3] // STRIDE, columns * STRIDES[3] // STRIDE
-    logits = F.interpolate(tensors["semantic_logits"].float(), size, mode="bilinear", align_corners=False)
-    semantic = logits[0].softmax(0)
+    tensors = {name: visible(tensor, grid, stride_of(name)) for name, tensor in tensors.items()}
+    finer = SEMANTIC_STRIDE // STRIDE
+    logits = F.interpolate(tensors["semantic_logits"].float(), scale_factor=finer, mode="bilinear", align_corners=False)
+    semantic = visible(logits, grid, STRIDE)[0].softmax(0)
+    size = semantic.shape[1], semantic.shape[2]
     sigma = SIGMA * thresholds.mask
     queries = find_queries(tensors, config, thresholds.score_things)
     on_processor = semantic.device.type == "cpu"

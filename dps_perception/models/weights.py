@@ -93,7 +93,9 @@ def find_weights(name: str | Path) -> Path:
         try:
             path = Path(name).expanduser()
             if path.name == str(name) and not path.suffix and not path.exists():
-                shipped = default_weights(str(name)) if name in FAMILIES else default_weights().with_name(str(name))
+                shipped = (
+                    default_weights(str(name)) if str(name) in FAMILIES else default_weights().with_name(str(name))
+                )
                 path = shipped.with_suffix(".safetensors")
         except (OSError, RuntimeError) as error:  # a name too long, no such user
             raise ModelLoadError(f"weights '{str(name)[:100]}' can't be looked for: {str(error)[:100]}") from error

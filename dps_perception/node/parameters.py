@@ -107,7 +107,11 @@ class Parameters:
         _FUSION.score_stuff, LIVE, "stuff below this score is left out", low=0.0, high=1.0
     )
     mask_threshold: float = _param(
-        _FUSION.mask, LIVE, "a pixel belongs to a mask from this probability on", low=0.0, high=1.0
+        _FUSION.mask,
+        LIVE,
+        "a pixel belongs to a mask from this probability on (Real-Time Panoptic: from 0.8 of it; PanopticDepth: any)",
+        low=0.0,
+        high=1.0,
     )
     overlap_threshold: float = _param(
         _FUSION.overlap, LIVE, "a segment must keep this share of its mask against better ones", low=0.0, high=1.0
