@@ -113,13 +113,22 @@ def nodes(context: LaunchContext) -> list[Node]:
     return [node(context, name, topics, {"cameras": ", ".join(cameras)})]
 
 
+def value_of(name: str, text: str, kind: type) -> str | bool | int:
+    """A command-line argument as the parameter's type."""
+    if kind is not int:
+        return text == "true" if kind is bool else text
+    if not text.strip().isdigit():
+        raise RuntimeError(f"{name}:={text} must be a whole number")
+    return int(text)
+
+
 def node(context: LaunchContext, name: str, topics: dict[str, str], more: dict[str, str] | None = None) -> Node:
     """A node with these input topics, and `more` parameters."""
     given = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
     overrides = {
-        name: ParameterValue(value == "true" if kind is bool else kind(value), value_type=kind)
+        name: ParameterValue(value_of(name, given[name], kind), value_type=kind)
         for name, kind in OVERRIDES.items()
-        if (value := given[name]) != ""
+        if given[name] != ""
     } | (more or {})
     return Node(
         package="dps_perception",

@@ -131,6 +131,19 @@ def test_frozen_parts_keep_weights_and_statistics():
     assert any(k.startswith("depth_embedding.") for k in changed)
 
 
+def test_frozen_batch_norms_stay_while_convolutions_learn_also_when_they_are_replaced():
+    network = EfficientDPS(preset("efficientdps_r18", channels=16)).train()
+    network.freeze_batch_norms()
+    network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network).train()
+    norms = [part for part in network.backbone.modules() if isinstance(part, torch.nn.SyncBatchNorm)]
+    assert norms
+    assert not any(norm.training or norm.weight.requires_grad for norm in norms)
+    assert all(weight.requires_grad for name, weight in network.named_parameters() if weight.ndim > 1)
+    others = {part for part in network.modules() if isinstance(part, torch.nn.SyncBatchNorm)} - set(norms)
+    assert others
+    assert all(norm.training for norm in others)
+
+
 def test_freezing_an_unknown_part_names_the_nearest():
     network = EfficientDPS(preset("efficientdps_r18", channels=16))
     with pytest.raises(ConfigError, match=r"no part 'backbon'.*backbone"):

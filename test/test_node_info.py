@@ -1,5 +1,6 @@
 """What the numbers mean: classes, colours and thresholds as messages; memory that is kept between frames."""
 
+import math
 import sys
 from dataclasses import replace
 
@@ -26,6 +27,14 @@ def test_panoptic_info_lists_every_class_with_its_color():
     )
     assert (message.header.stamp.sec, message.header.frame_id) == (3, "")
     assert (message.score_threshold, message.min_depth, message.max_depth) == pytest.approx((0.25, 0.5, 80))
+
+
+def test_a_model_without_depth_has_no_range_of_it():
+    model = model_info()
+    without = replace(model, config=model.config.without_depth())
+    message = info.panoptic_info(without, Parameters(), Time())
+    assert math.isnan(message.min_depth)
+    assert math.isnan(message.max_depth)
 
 
 @pytest.mark.parametrize(

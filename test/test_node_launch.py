@@ -66,6 +66,14 @@ def function(name):
     return scope[name]
 
 
+def test_a_number_that_is_none_is_named():
+    value_of = function("value_of")
+    assert (value_of("qos_input_depth", "10", int), value_of("device", "cpu", str)) == (10, "cpu")
+    assert value_of("autostart", "true", bool) is True
+    with pytest.raises(RuntimeError, match="qos_input_depth:=ten must be a whole number"):
+        value_of("qos_input_depth", "ten", int)
+
+
 def test_a_list_of_cameras_gives_each_its_topics():
     topics = function("camera_topics")
     assert topics("") == {}

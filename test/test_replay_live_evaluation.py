@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,8 +124,8 @@ def test_a_looping_bag_counts_once_and_goes_on(rig: Rig) -> None:
     assert 24 <= truths <= 30
 
 
-def publish_classes(node: LiveEvaluation) -> None:
-    info = PanopticInfo(model_id="two classes")
+def publish_classes(node: LiveEvaluation, max_depth: float = 80.0) -> None:
+    info = PanopticInfo(model_id="two classes", min_depth=max_depth / 100, max_depth=max_depth)
     for class_id, name in enumerate(("ground", "thing")):
         info.classes.append(ClassInfo(class_id=class_id, name=name, is_thing=bool(class_id)))
     node.create_publisher(PanopticInfo, "/dps/panoptic_info", LATCHED).publish(info)
@@ -145,6 +146,26 @@ def test_classes_come_from_the_node_and_scores_go_to_diagnostics() -> None:
         assert spin_until(executor, lambda: "1 frames" in said[-1].status[0].message)
         values = {pair.key: pair.value for pair in said[-1].status[0].values}
         assert (values["PQ"], values["DPQ"], values["frames"]) == ("100.00", "100.00", "1")
+
+
+def test_a_model_without_depth_is_scored_by_its_labels() -> None:
+    with evaluation(None, panoptic_info="/dps/panoptic_info") as (executor, node, publishers):
+        said: list[Any] = []
+        node.create_subscription(DiagnosticArray, "/diagnostics", said.append, 10)
+        labels = ("/dps/panoptic", "/ground_truth/panoptic")
+        send(publishers, 1, *labels, "/ground_truth/depth")  # before it is known that no depth will come
+        publish_classes(node, max_depth=math.nan)
+        assert spin_until(executor, lambda: node.evaluator is not None and node.evaluator.images == 1)
+        send(publishers, 2, *labels, "/ground_truth/depth")
+        send(publishers, 3, "/ground_truth/panoptic", "/ground_truth/depth")
+        assert spin_until(executor, lambda: node.evaluator.images == 2 and node.unpaired() == (0, 1))
+        assert node.evaluator.compute().images_with_depth == 0
+        assert summary(node.evaluator.compute()) == "2 frames: PQ 100.0 (things nan, stuff 100.0), mIoU 100.0, no depth"
+        assert spin_until(executor, lambda: bool(said) and "2 frames" in said[-1].status[0].message)
+        values = {pair.key: pair.value for pair in said[-1].status[0].values}
+        assert values["PQ"] == "100.00"
+        assert "DPQ" not in values
+        assert node.scored_outputs == ("panoptic",)
 
 
 def test_frames_that_waited_too_long_for_classes_count_as_not_scored() -> None:

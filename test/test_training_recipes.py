@@ -171,6 +171,28 @@ def test_depth_from_a_robots_bag_leaves_the_rest_as_it_was(tmp_path):
     assert info.scores.keys() == {"val_abs_rel"}  # nothing has labels, so there is no PQ
 
 
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_optimisers_and_frozen_norms_of_the_papers(name, tmp_path):
+    root = tmp_path / "data"
+    write_cityscapes_dvps(root)
+    more = ["--model.frozen_batch_norms=true", f"--optimizer.name={name}", "--optimizer.learning_rate=0.001"]
+    weights = one_step("paper_panopticdepth_3_cityscapes_dps", root, tmp_path / "run", "--model.init_from=",
+                       "--model.freeze=[]", *more)  # fmt: skip
+    backbone = {k: v for k, v in load_weights(weights)[0].backbone.state_dict().items()}
+    means = [v for k, v in backbone.items() if k.endswith("running_mean")]
+    assert means
+    assert not any(v.any() for v in means)  # as they were made
+    state = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["optimizer_states"][0]["param_groups"][0]
+    found = {
+        "adamw": state.get("decoupled_weight_decay"),
+        "adam": "betas" in state,
+        "sgd": state.get("momentum") == 0.9,
+    }
+    assert found[name]
+    assert ("momentum" in state) == (name == "sgd")
+    assert bool(state.get("decoupled_weight_decay")) == (name == "adamw")
+
+
 @pytest.fixture(scope="module")
 def ablations():
     return runpy.run_path(str(ROOT / "tools" / "ablations.py"))

@@ -71,6 +71,8 @@ def stopped(data, tmp_path_factory):
         (["--model.changes", "{channels: 32, num_queries: 8}"], "the network's channels is 32, was 16"),
         (["--model.label_space", "coco_panoptic"], "label space is coco_panoptic, was cityscapes"),
         (["--model.freeze", "[backbone]"], "model.freeze is ['backbone'], was []"),
+        (["--model.frozen_batch_norms", "true"], "model.frozen_batch_norms is True, was False"),
+        (["--optimizer.name", "sgd"], "optimizer.name is sgd, was adamw"),
         (["--run.ema_decay", "0.9"], "run.ema_decay is 0.9, was 0.0"),
         (["--optimizer.steps", "1"], "optimizer.steps is 1, of which 2 are done"),
     ],

@@ -212,7 +212,9 @@ def main() -> None:
         print(tables(options.family))
         return
     if options.what == "switch":
-        for row in SWITCHES.get(options.family, {}):
+        if options.family not in SWITCHES or options.rows:
+            parser.error(f"switch takes no --rows, and --family {' or '.join(SWITCHES)}")
+        for row in SWITCHES[options.family]:
             if not switched_file(options.family, row).exists():
                 switch(options.family, row)
         return

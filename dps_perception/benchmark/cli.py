@@ -47,6 +47,10 @@ def command(argv: Sequence[str] | None) -> None:
     elif args.parity:
         result = backends.run(args, size)
     elif args.families:
+        if args.preset:
+            raise ConfigError(
+                f"--families compares weights, not --preset {' '.join(args.preset)}; name files by --weights"
+            )
         result = families.run(args, size)
     elif args.node:
         result = node_rows.run(args, size)

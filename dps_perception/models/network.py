@@ -30,7 +30,7 @@ class Network(nn.Module):
     def __init__(self, config: NetworkConfig, first: int = 3) -> None:
         super().__init__()
         self.config = config
-        self._frozen: list[nn.Module] = []
+        self._frozen: list[str] = []
         self.normalise = Normalise()
         self.backbone = build_backbone(config.backbone, first)
 
@@ -48,20 +48,21 @@ class Network(nn.Module):
             if not name or name not in parts:
                 valid = [n for n in parts if n and n.count(".") < 2]
                 raise ConfigError(f"freeze: the network has no part '{name}'{nearest(name, valid)}")
-            self._frozen.append(parts[name].requires_grad_(False))
+            parts[name].requires_grad_(False)
+            self._frozen.append(name)
         self.train(self.training)
 
     def freeze_batch_norms(self) -> None:
         """Keep the backbone's batch norms as they are, while its convolutions learn."""
-        norms = [part for part in self.backbone.modules() if isinstance(part, nn.BatchNorm2d)]
-        self._frozen += [norm.requires_grad_(False) for norm in norms]
-        self.train(self.training)
+        parts = self.backbone.named_modules(prefix="backbone")
+        self.freeze([name for name, part in parts if isinstance(part, nn.BatchNorm2d)])
 
     def train(self: Self, mode: bool = True) -> Self:
-        """As `nn.Module.train`, but frozen parts stay in evaluation mode."""
+        """As `nn.Module.train`, but frozen parts stay in evaluation mode, also where others took their place since (as
+        PyTorch's conversion to SyncBatchNorm does)."""
         super().train(mode)
-        for part in self._frozen:
-            part.eval()
+        for name in self._frozen:
+            self.get_submodule(name).eval()
         return self
 
     def reset_constants(self) -> None:

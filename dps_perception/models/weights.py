@@ -92,7 +92,7 @@ def find_weights(name: str | Path) -> Path:
     else:
         try:
             path = Path(name).expanduser()
-            if path.name == str(name) and not path.suffix and not path.exists():
+            if path.name == str(name) and not path.suffix and not path.is_file():
                 shipped = (
                     default_weights(str(name)) if str(name) in FAMILIES else default_weights().with_name(str(name))
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ def panoptic_info(model: ModelInfo, parameters: Parameters, stamp: Time) -> Pano
         void_class_id=VOID_CLASS_ID,
         void_panoptic_id=VOID_PANOPTIC_ID,
         score_threshold=float(min(parameters.score_threshold_things, parameters.score_threshold_stuff)),
-        min_depth=float(model.min_depth_m),
-        max_depth=float(model.max_depth_m),
+        min_depth=float(model.min_depth_m) if model.config.has_depth else math.nan,
+        max_depth=float(model.max_depth_m) if model.config.has_depth else math.nan,
         classes=classes,
     )
 

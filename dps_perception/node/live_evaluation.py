@@ -37,12 +37,14 @@ from .throttle import Throttle
 _QUEUE = 30
 _SAY_S = 1.0
 _LOOK_S = 0.1
+_Frame = tuple[Image, Image | None, Image, Image | None]  # panoptic and depth, predicted and true
 
 
 class LiveEvaluation(Node):
     """Feeds an `Evaluator` with predictions and ground truth of the same stamp; says the scores on /diagnostics.
 
-    Each stamp counts once, however often a bag loops.
+    Each stamp counts once, however often a bag loops. Where ~/panoptic_info says that the model has no depth, panoptic
+    ids alone are paired and scored.
 
     Args:
         evaluator: counts what is paired; None makes one for the classes that the node names on ~/panoptic_info.
@@ -76,11 +78,14 @@ class LiveEvaluation(Node):
         self._max_depth_m = max_depth_m
         self._on_frame = on_frame
         self._warn = Throttle(self.get_logger().warning)
-        self._waiting_for_classes: deque[tuple[Image, Image, Image, Image]] = deque(maxlen=_QUEUE)
+        self._has_depth = True
+        self._waiting_for_classes: dict[bool, deque[_Frame]] = {d: deque(maxlen=_QUEUE) for d in (True, False)}
         topics = (panoptic, depth, gt_panoptic, gt_depth) if ground_truth else ()
         inputs = [message_filters.SimpleFilter() for _ in topics]
         self.pairs = ExactPairs(inputs, _QUEUE)
-        self.pairs.registerCallback(self._paired)
+        self.pairs.registerCallback(lambda *frame: self._paired(frame, True))
+        self._label_pairs = ExactPairs(inputs[::2], _QUEUE)
+        self._label_pairs.registerCallback(lambda own, true: self._paired((own, None, true, None), False))
         if panoptic_info:
             self.create_subscription(PanopticInfo, panoptic_info, self._take_classes, LATCHED)
         # As reliably as it is offered: a lost frame would look like a miss.
@@ -95,14 +100,23 @@ class LiveEvaluation(Node):
 
     def unpaired(self, *, now: bool = True) -> tuple[int, int]:
         """(predictions without ground truth, ground truth without a prediction), in frames; see `ExactPairs`."""
+        if not self._has_depth:
+            return self._label_pairs.unpaired((0,), now=now), self._label_pairs.unpaired((1,), now=now)
         return self.pairs.unpaired((0, 1), now=now), self.pairs.unpaired((2, 3), now=now)
+
+    @property
+    def scored_outputs(self) -> tuple[str, ...]:
+        """What of the model is scored, by name."""
+        return ("panoptic", "depth") if self._has_depth else ("panoptic",)
 
     def _take_classes(self, message: PanopticInfo) -> None:
         label_space = label_space_of(message)
+        self._has_depth = math.isfinite(message.max_depth)
         if self.evaluator is None:
             self.evaluator = Evaluator(label_space, max_depth_m=self._max_depth_m)
-            while self._waiting_for_classes:
-                self._score(self.evaluator, *self._waiting_for_classes.popleft())
+            waiting = self._waiting_for_classes[self._has_depth]
+            while waiting:
+                self._score(self.evaluator, *waiting.popleft())
         elif self.evaluator.label_space.classes != label_space.classes:
             self._warn(
                 "classes",
@@ -110,16 +124,20 @@ class LiveEvaluation(Node):
                 f"({self.evaluator.label_space.name}); start the evaluation again for scores of this model",
             )
 
-    def _paired(self, panoptic: Image, depth: Image, gt_panoptic: Image, gt_depth: Image) -> None:
+    def _paired(self, frame: _Frame, with_depth: bool) -> None:
         if self.evaluator is None:
-            self.unscored += len(self._waiting_for_classes) == _QUEUE
-            self._waiting_for_classes.append((panoptic, depth, gt_panoptic, gt_depth))
-        else:
-            self._score(self.evaluator, panoptic, depth, gt_panoptic, gt_depth)
+            waiting = self._waiting_for_classes[with_depth]
+            self.unscored += with_depth and len(waiting) == _QUEUE
+            waiting.append(frame)
+        elif with_depth == self._has_depth:
+            self._score(self.evaluator, *frame)
 
-    def _score(self, evaluator: Evaluator, panoptic: Image, depth: Image, gt_panoptic: Image, gt_depth: Image) -> None:
+    def _score(
+        self, evaluator: Evaluator, panoptic: Image, depth: Image | None, gt_panoptic: Image, gt_depth: Image | None
+    ) -> None:
         try:
-            evaluator.update(decode_raw(panoptic), decode_depth(depth), decode_raw(gt_panoptic), decode_depth(gt_depth))
+            depths = [None if image is None else decode_depth(image) for image in (depth, gt_depth)]
+            evaluator.update(decode_raw(panoptic), depths[0], decode_raw(gt_panoptic), depths[1])
         except DpsError as error:
             self.unscored += 1
             self._warn("frame", f"frame at {panoptic.header.stamp.sec} s is not scored: {error}")
@@ -137,8 +155,9 @@ class LiveEvaluation(Node):
         elif self.evaluator is not None and self.evaluator.images:
             scores = self.evaluator.compute()
             level, text = DiagnosticStatus.OK, summary(scores)
-            values |= {"frames": str(scores.images), "PQ": f"{scores.pq:.2f}", "DPQ": f"{scores.dpq:.2f}"}
-            values |= {"mIoU": f"{scores.miou:.2f}", "depth abs rel": f"{scores.abs_rel:.4f}"}
+            values |= {"frames": str(scores.images), "PQ": f"{scores.pq:.2f}", "mIoU": f"{scores.miou:.2f}"}
+            if scores.images_with_depth:
+                values |= {"DPQ": f"{scores.dpq:.2f}", "depth abs rel": f"{scores.abs_rel:.4f}"}
         pairs = [KeyValue(key=key, value=value) for key, value in values.items()]
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
@@ -147,11 +166,11 @@ class LiveEvaluation(Node):
 
 
 def summary(scores: Scores) -> str:
-    """One line: frames, PQ, DPQ, depth error."""
-    return (
-        f"{scores.images} frames: PQ {scores.pq:.1f} (things {scores.pq_things:.1f}, stuff {scores.pq_stuff:.1f}), "
-        f"DPQ {scores.dpq:.1f}, mIoU {scores.miou:.1f}, depth abs rel {scores.abs_rel:.3f}"
-    )
+    """One line: frames, PQ, mIoU, and of a model with depth DPQ and depth error."""
+    text = f"{scores.images} frames: PQ {scores.pq:.1f} (things {scores.pq_things:.1f}, stuff {scores.pq_stuff:.1f}), "
+    if not scores.images_with_depth:
+        return f"{text}mIoU {scores.miou:.1f}, no depth"
+    return f"{text}DPQ {scores.dpq:.1f}, mIoU {scores.miou:.1f}, depth abs rel {scores.abs_rel:.3f}"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -241,9 +260,11 @@ def _report(node: LiveEvaluation, args: argparse.Namespace) -> None:
         print(f"wrote {args.json}")
     if not args.no_ground_truth and not _frames(node):
         missing = f"; no classes came on {args.node}/panoptic_info either" if node.evaluator is None else ""
+        true_topics = (args.gt_panoptic, args.gt_depth)[: len(node.scored_outputs)]
+        topics = ", ".join([*(f"{args.node}/{name}" for name in node.scored_outputs), *true_topics])
         raise DpsError(
-            f"no frame was scored: {args.node}/panoptic, {args.node}/depth, {args.gt_panoptic} and {args.gt_depth} "
-            f"never had one stamp in common; `ros2 topic hz` shows which is silent{missing}"
+            f"no frame was scored: {topics} never had one stamp in common; `ros2 topic hz` shows which is "
+            f"silent{missing}"
         )
 
 

@@ -106,6 +106,6 @@ def _out_of_memory(config: TrainConfig) -> str:
     groups, points = config.model.changes.get("num_groups", "the preset's"), config.loss.points or "0, which is all"
     return (
         f"out of memory; lower optimizer.batch_size ({config.optimizer.batch_size}; raise optimizer.accumulate "
-        f"({config.optimizer.accumulate}) to keep the step as large), data.input_size ({height}x{width}), or (of "
-        f"EfficientDPS) num_groups in model.changes ({groups}) or loss.points ({points})"
+        f"({config.optimizer.accumulate}) to keep the step as large), data.input_size ({height}x{width}), channels in "
+        f"model.changes, or (of EfficientDPS) num_groups in model.changes ({groups}) or loss.points ({points})"
     )

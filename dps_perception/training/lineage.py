@@ -19,6 +19,8 @@ from .config import TrainConfig
 KEY = "dps_perception"
 _OWN_NAME = ("dvps", "bag")  # formats whose folder names the data; the others are datasets with a name
 
+_PATHS = ("model.init_from", "model.backbone_weights", "data.root", "run.output", "run.resume")
+
 
 @dataclass
 class Lineage:
@@ -57,9 +59,8 @@ class Lineage:
 
     def training(self, steps: int) -> dict[str, Any]:
         """For a weights file, which is handed on: this stage and those before it, of folders only the names."""
-        training = without_folders({**self.stage(steps), "earlier_stages": self.earlier})
-        assert isinstance(training, dict)
-        return training
+        earlier = [without_folders(stage) for stage in self.earlier]
+        return {**without_folders(self.stage(steps)), "earlier_stages": earlier}
 
     def resume(self, checkpoint: Mapping[str, Any]) -> None:
         """Take over the earlier stages of the run that goes on."""
@@ -84,13 +85,18 @@ def stages_of_weights(training: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*training.get("earlier_stages", []), this]
 
 
-def without_folders(value: Any) -> Any:
-    """The same with the last part alone of every absolute path."""
-    if isinstance(value, Mapping):
-        return {key: without_folders(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_folders(each) for each in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+def without_folders(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage with the last part alone of the absolute paths in its config."""
+    config = {
+        room: {
+            name: Path(value).name if f"{room}.{name}" in _PATHS and Path(value).is_absolute() else value
+            for name, value in settings.items()
+        }
+        if isinstance(settings, Mapping)
+        else settings
+        for room, settings in stage.get("config", {}).items()
+    }
+    return {**stage, "config": config} if config else dict(stage)
 
 
 def plain(config: TrainConfig) -> dict[str, Any]:

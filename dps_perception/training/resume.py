@@ -15,8 +15,16 @@ from .config import TrainConfig
 from .failures import LAST
 from .lineage import KEY, plain
 
-_IN_CHECKPOINT = ("optimizer.learning_rate", "optimizer.weight_decay", "model.freeze")
+_IN_CHECKPOINT = (
+    "optimizer.name",
+    "optimizer.learning_rate",
+    "optimizer.weight_decay",
+    "model.freeze",
+    "model.frozen_batch_norms",
+)
 """Settings that the optimiser's state holds, so that a change would go unheeded."""
+_BEFORE: dict[str, Any] = {"optimizer.name": "adamw", "model.frozen_batch_norms": False}
+"""What runs did before there was a setting for it."""
 _FREE = ("model", "run.output", "run.resume", "run.pictures", "run.accelerator", "data.workers")
 """Settings that change nothing of what is learnt, or (the model) are compared by themselves."""
 
@@ -87,7 +95,7 @@ def _of_network(
 
 def _changes(then: dict[str, Any], now: dict[str, Any], wanted: Callable[[str], bool]) -> list[str]:
     """Differences of the settings whose dotted names are wanted."""
-    old, new = _flat(then), _flat(now)
+    old, new = _BEFORE | _flat(then), _flat(now)
     return [
         _change(name, new[name], old[name]) for name in new if wanted(name) and name in old and new[name] != old[name]
     ]
