@@ -59,6 +59,14 @@ def places(target, x, y, size=(64, 64), weakly=False):
     return places_of(target, things, torch.tensor(x).float(), torch.tensor(y).float(), size, weakly)
 
 
+def test_memory_of_the_mask_loss_counts_where_there_is_one():
+    weakly = RealtimePanopticLosses(weakly_supervised=True)
+    assert module.kept_values(CONFIG, weakly, 100) == 3 * 19 * 100
+    one = module.kept_values(CONFIG, RealtimePanopticLosses(), 100) - 3 * 19 * 100
+    five = module.kept_values(tiny(levelness=False), RealtimePanopticLosses(), 100) - 3 * 19 * 100
+    assert five == 5 * one > 0
+
+
 def test_boxes_of_targets_are_half_open():
     target = view((CAR, 10, 21, 33, 50), (PERSON, 0, 64, 60, 64))
     assert target.classes.tolist() == [ROAD, PERSON, CAR]  # largest first

@@ -209,8 +209,9 @@ class RealtimePanopticCriterion(PerImageCriterion[RealtimePanopticConfig, Realti
 
 def kept_values(config: RealtimePanopticConfig, weights: RealtimePanopticLosses, cells: int) -> int:
     """Float32 numbers of an image that the losses keep, with so many cells of stride 4: a dozen copies of the overlaps
-    of places with query boxes, three of the class probabilities."""
-    return (12 * PROPOSALS + 3 * config.num_classes) * cells
+    of places with query boxes (of each level, where levelness does not choose), three of the class probabilities."""
+    proposals = 0 if weights.weakly_supervised else PROPOSALS * (1 if config.levelness else len(STRIDES))
+    return (12 * proposals + 3 * config.num_classes) * cells
 
 
 def worst_cross_entropy(logits: Tensor, semantic: Tensor, share: float) -> Tensor:
