@@ -15,16 +15,14 @@ from .panopticdepth_kernels import LEVELS
 from .pyramid import FeaturePyramid
 
 EMBEDDING_STRIDE = 4
+DEPTH_NUMBERS = 2
+"""What a depth kernel has beside its weights: shift and range, before their sigmoids."""
 
 
 def stride_of(name: str) -> int:
     """Pixels of the input per cell of one of the network's tensors."""
     level = name.rpartition("_")[2]
     return 2 ** int(level) if level.isdigit() else EMBEDDING_STRIDE
-
-
-DEPTH_NUMBERS = 2
-"""What a depth kernel has beside its weights: shift and range, before their sigmoids."""
 
 
 class SemanticPyramid(nn.Module):

@@ -16,6 +16,7 @@ from .realtime_panoptic_config import STRIDES, RealtimePanopticConfig
 LEVELNESS_STRIDE, SEMANTIC_STRIDE = 4, 8
 LARGEST_PX = 8192.0
 """Distances to a box's edges are at most this: an exponential has no bounds of its own, half precision has."""
+TOWER_DEPTH = 4
 
 
 def stride_of(name: str) -> int:
@@ -24,9 +25,6 @@ def stride_of(name: str) -> int:
         return LEVELNESS_STRIDE
     level = name.rpartition("_")[2]
     return STRIDES[int(level)] if level.isdigit() else SEMANTIC_STRIDE
-
-
-TOWER_DEPTH = 4
 
 
 class RealtimePanoptic(Network):

@@ -20,11 +20,10 @@ from ..types import OutputGrid, Prediction
 from . import plain_fusion
 from .fusion import finish, finish_on_device, visible
 from .realtime_panoptic import SEMANTIC_STRIDE, stride_of
-from .realtime_panoptic_boxes import Queries, box_iou, dense_boxes, find_queries
+from .realtime_panoptic_boxes import PLACE_STRIDE, Queries, box_iou, dense_boxes, find_queries
 from .realtime_panoptic_config import RealtimePanopticConfig
 from .segments import FusionThresholds, Kept
 
-STRIDE = 4
 SIGMA = 0.8
 """The paper's mask threshold of 0.4 is this share of the usual 0.5, so that one parameter serves every family."""
 UNLIKELY = 0.25
@@ -55,9 +54,9 @@ def fuse(
         depth_scale: factor on the depth for a camera whose focal length differs from the training camera's.
     """
     tensors = {name: visible(tensor, grid, stride_of(name)) for name, tensor in tensors.items()}
-    finer = SEMANTIC_STRIDE // STRIDE
+    finer = SEMANTIC_STRIDE // PLACE_STRIDE
     logits = F.interpolate(tensors["semantic_logits"].float(), scale_factor=finer, mode="bilinear", align_corners=False)
-    semantic = visible(logits, grid, STRIDE)[0].softmax(0)
+    semantic = visible(logits, grid, PLACE_STRIDE)[0].softmax(0)
     size = semantic.shape[1], semantic.shape[2]
     sigma = SIGMA * thresholds.mask
     queries = find_queries(tensors, config, thresholds.score_things)
@@ -106,8 +105,8 @@ def _uncovered(inside: NDArray[np.bool_], least: float) -> NDArray[np.int64]:
 
 def _dense(things: Tensor, rest: Tensor, grid: OutputGrid, threshold: float, on_processor: bool) -> Any:
     if on_processor:
-        return priority.dense(things.numpy(), rest.numpy(), grid, STRIDE, threshold)
-    return plain_fusion.priority(things, rest, grid, STRIDE, threshold)
+        return priority.dense(things.numpy(), rest.numpy(), grid, PLACE_STRIDE, threshold)
+    return plain_fusion.priority(things, rest, grid, PLACE_STRIDE, threshold)
 
 
 def _depth(logits: Tensor, owner: Any, grid: OutputGrid, on_processor: bool) -> Any:

@@ -94,7 +94,7 @@ def find_weights(name: str | Path) -> Path:
             path = Path(name).expanduser()
             if path.name == str(name) and not path.suffix and not path.is_file():
                 shipped = (
-                    default_weights(str(name)) if str(name) in FAMILIES else default_weights().with_name(str(name))
+                    default_weights(path.name) if path.name in FAMILIES else default_weights().with_name(path.name)
                 )
                 path = shipped.with_suffix(".safetensors")
         except (OSError, RuntimeError) as error:  # a name too long, no such user

@@ -114,9 +114,9 @@ class LiveEvaluation(Node):
         self._has_depth = math.isfinite(message.max_depth)
         if self.evaluator is None:
             self.evaluator = Evaluator(label_space, max_depth_m=self._max_depth_m)
-            waiting = self._waiting_for_classes[self._has_depth]
-            while waiting:
-                self._score(self.evaluator, *waiting.popleft())
+            for frame in self._waiting_for_classes[self._has_depth]:
+                self._score(self.evaluator, *frame)
+            self._waiting_for_classes.clear()
         elif self.evaluator.label_space.classes != label_space.classes:
             self._warn(
                 "classes",

@@ -18,7 +18,6 @@ from .config import TrainConfig
 
 KEY = "dps_perception"
 _OWN_NAME = ("dvps", "bag")  # formats whose folder names the data; the others are datasets with a name
-
 _PATHS = ("model.init_from", "model.backbone_weights", "data.root", "run.output", "run.resume")
 
 

@@ -22,7 +22,7 @@ _IN_CHECKPOINT = (
     "model.freeze",
     "model.frozen_batch_norms",
 )
-"""Settings that the optimiser's state holds, so that a change would go unheeded."""
+"""Settings that the optimiser's state holds, so that a change would go unheeded, or the state would not fit."""
 _BEFORE: dict[str, Any] = {"optimizer.name": "adamw", "model.frozen_batch_norms": False}
 """What runs did before there was a setting for it."""
 _FREE = ("model", "run.output", "run.resume", "run.pictures", "run.accelerator", "data.workers")
